@@ -1,0 +1,72 @@
+"""Turn a trained Keras classifier into a fully convolutional network with the same weights, and prove it.
+
+The names below are the whole public interface; each is imported from its module when it is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+from fullyconv import _lazy
+
+if TYPE_CHECKING:
+    from fullyconv.convert import FullyConv, convert, load
+    from fullyconv.engine import compile
+    from fullyconv.errors import (
+        BackendError,
+        FullyConvError,
+        GeometryError,
+        ImageError,
+        InputTooSmallError,
+        LabelError,
+        ModelFileError,
+        OutputError,
+        UnsupportedLayerError,
+        UnsupportedModelError,
+        VerificationError,
+        WindowError,
+    )
+    from fullyconv.geometry import Grid
+    from fullyconv.heatmap import Heatmap, heatmap
+    from fullyconv.plan import Plan, plan
+    from fullyconv.reference import reference
+    from fullyconv.verify import Verification, verify
+
+__all__ = [
+    "BackendError",
+    "FullyConv",
+    "FullyConvError",
+    "GeometryError",
+    "Grid",
+    "Heatmap",
+    "ImageError",
+    "InputTooSmallError",
+    "LabelError",
+    "ModelFileError",
+    "OutputError",
+    "Plan",
+    "UnsupportedLayerError",
+    "UnsupportedModelError",
+    "Verification",
+    "VerificationError",
+    "WindowError",
+    "compile",
+    "convert",
+    "heatmap",
+    "load",
+    "plan",
+    "reference",
+    "verify",
+]
+
+_lazy.make_lazy(
+    __name__,
+    {
+        "convert": ("FullyConv", "convert", "load"),
+        "engine": ("compile",),
+        "errors": tuple(name for name in __all__ if name.endswith("Error")),
+        "geometry": ("Grid",),
+        "heatmap": ("Heatmap", "heatmap"),
+        "plan": ("Plan", "plan"),
+        "reference": ("reference",),
+        "verify": ("Verification", "verify"),
+    },
+)
