@@ -1,0 +1,318 @@
+"""Run any Keras model, at any batch and any image size, on the fastest kept engine installed.
+
+On Keras's openvino backend the model is traced to an OpenVINO graph, lowered to channels-first, and compiled in
+the precision asked for. On every other backend Keras's own `predict` runs it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import ml_dtypes
+import numpy as np
+
+from fullyconv.errors import GeometryError, UnsupportedModelError
+
+__all__ = ["Compiled", "Runnable", "compile"]
+
+PRECISIONS = ("f32", "bf16")
+STATIC_SIZES = 4  # distinct shapes that get a graph of their own before one dynamic graph serves new ones
+STATIC_USES = 3  # uses after which a shape gets its own graph all the same
+WEIGHT_BYTES = 2**30  # compiled graphs hold a copy of the weights each: this bounds their sum
+PREDICT_PIXELS = 16 * 224 * 224  # positions a batch of Keras's own `predict`
+
+Shape = tuple[int, ...]
+
+
+class Runnable(Protocol):
+    """What `compile` needs: every built `keras.Model` has it, and so may any other object.
+
+    `inputs` lists the symbolic inputs (shape with the batch in front, dtype, name); `input` is the same in the
+    structure the object is called with. Calling it on backend tensors in that structure computes the inference
+    outputs. An optional `variables` lists its `keras.Variable`s, so that changed weights are noticed.
+    """
+
+    inputs: list[keras.KerasTensor]
+    input: Any
+
+    def __call__(self, x: Any) -> Any:
+        """The outputs, as backend tensors in any structure."""
+        ...
+
+
+def compile(model: Runnable, precision: str = "f32", *, cache_dir: str | Path | None = None) -> Compiled:
+    """A callable that runs `model` on NumPy arrays of any batch and any size the model takes.
+
+    Outputs equal the model's own up to rounding in `precision`. Weights assigned after this call are noticed at
+    the next one; layers that are added, removed or replaced are not (see `Compiled.refresh`).
+
+    Args:
+        model: A built Keras model, or a `Runnable`.
+        precision: `"f32"`, or `"bf16"` for the fast mode (about 5e-3 of the largest output off).
+        cache_dir: Folder in which OpenVINO keeps compiled graphs between processes; None keeps none.
+
+    Raises:
+        ValueError: For a precision that is unknown, or that the running Keras backend does not have.
+        UnsupportedModelError: For a model without symbolic inputs.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(8, 3)])
+        >>> run = compile(model)
+        >>> run(np.zeros((1, 20, 30, 3), "float32")).shape
+        (1, 18, 28, 8)
+    """
+    _check_precision(precision)
+    _check_model(model)
+    return Compiled(model, precision, cache_dir)
+
+
+class Compiled:
+    """A model ready to run: call it on arrays in the model's input structure, get arrays in its output structure.
+
+    Graphs are compiled at the first call of each shape and a few are kept. Calls from several threads are safe; they wait for
+    each other.
+
+    Attributes:
+        compile_seconds: Time the last call spent tracing and compiling; 0 for a shape already compiled, and on
+            backends where Keras compiles inside its first `predict`.
+        run_seconds: Time the last call spent computing.
+    """
+
+    compile_seconds: float
+    run_seconds: float
+
+    def __init__(self, model: Runnable, precision: str, cache_dir: str | Path | None) -> None:
+        self._model = model
+        self._lock = threading.Lock()
+        self._runner = _runner(model, precision, cache_dir)
+        self._weights = _Weights(model)
+        self.compile_seconds = self.run_seconds = 0.0
+
+    def __call__(self, x: Any) -> Any:
+        """The model's outputs on `x`, as NumPy arrays.
+
+        Args:
+            x: Array, list, tuple or dict of arrays in the model's input structure; cast to its input dtypes.
+
+        Raises:
+            GeometryError: For arrays whose number, rank or fixed sizes the model does not take.
+        """
+        arrays = _arrays(self._model, x)
+        with self._lock:
+            if self._weights.changed():
+                self._refresh()
+            start = time.perf_counter()
+            ready = self._runner.prepare([a.shape for a in arrays])
+            prepared = time.perf_counter()
+            result = keras.tree.map_structure(_as_numpy, ready(arrays))
+            self.compile_seconds, self.run_seconds = prepared - start, time.perf_counter() - prepared
+        return result
+
+    def refresh(self) -> None:
+        """Drop every compiled graph; needed only after the model's layers, not its weights, were changed."""
+        with self._lock:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        self._runner.clear()
+        self._weights = _Weights(self._model)
+
+
+class _Weights:
+    """Notices assignment: Keras's openvino backend gives a variable a new tensor each time."""
+
+    def __init__(self, model: Runnable) -> None:
+        self._held = [(v, v.value) for v in getattr(model, "variables", ())] if _on_openvino() else []
+
+    def changed(self) -> bool:
+        return any(variable.value is not value for variable, value in self._held)
+
+    def nbytes(self) -> int:
+        return sum(int(np.prod(v.shape)) * 4 for v, _ in self._held)
+
+
+class _Runner(Protocol):
+    def prepare(self, shapes: list[Shape]) -> Callable[[list[np.ndarray]], Any]: ...
+
+    def clear(self) -> None: ...
+
+
+def _runner(model: Runnable, precision: str, cache_dir: str | Path | None) -> _Runner:
+    if not _on_openvino():
+        return _KerasRunner(model)
+    config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    if cache_dir is not None:
+        config["CACHE_DIR"] = str(cache_dir)
+    return _OpenVINORunner(model, config)
+
+
+class _OpenVINORunner:
+    """Compiled graphs by input shape, least recently used first."""
+
+    def __init__(self, model: Runnable, config: dict[str, Any]) -> None:
+        self._model = model
+        self._config = config
+        self._kept = _graphs_kept(model)
+        self.clear()
+
+    def clear(self) -> None:
+        self._graphs: OrderedDict[tuple[Shape, ...], Callable[[list[np.ndarray]], Any]] = OrderedDict()
+        self._uses: Counter[tuple[Shape, ...]] = Counter()
+        self._dynamic_works = True
+
+    def prepare(self, shapes: list[Shape]) -> Callable[[list[np.ndarray]], Any]:
+        key = tuple(shapes)
+        self._uses[key] += 1
+        if key not in self._graphs and self._prefers_dynamic(key):
+            return self._dynamic() or self._graph(key)
+        return self._graph(key)
+
+    def _prefers_dynamic(self, key: tuple[Shape, ...]) -> bool:
+        return self._dynamic_works and len(self._uses) > STATIC_SIZES and self._uses[key] < STATIC_USES
+
+    def _dynamic(self) -> Callable[[list[np.ndarray]], Any] | None:
+        try:
+            return self._graph(tuple((-1, *(-1 if n is None else n for n in t.shape[1:])) for t in self._model.inputs))
+        except Exception:  # some layers need sizes while tracing: each size then keeps a graph of its own
+            self._dynamic_works = False
+            return None
+
+    def _graph(self, key: tuple[Shape, ...]) -> Callable[[list[np.ndarray]], Any]:
+        if key not in self._graphs:
+            while len(self._graphs) >= self._kept:
+                self._graphs.popitem(last=False)
+            self._graphs[key] = self._build(key)
+        self._graphs.move_to_end(key)
+        return self._graphs[key]
+
+    def _build(self, shapes: Sequence[Shape]) -> Callable[[list[np.ndarray]], Any]:
+        from fullyconv import _openvino
+
+        graph, structure = _openvino.trace(_caller(self._model), self._model.inputs, self._model.input, shapes)
+        return _openvino.compiled(graph, structure, self._config)
+
+
+def _graphs_kept(model: Runnable) -> int:
+    weights = sum(int(np.prod(v.shape)) * 4 for v in getattr(model, "variables", ()))
+    return max(2, min(2 * STATIC_SIZES, WEIGHT_BYTES // max(weights, 1)))
+
+
+class _KerasRunner:
+    """Keras's own `predict` for models, a plain call without gradients for anything else."""
+
+    def __init__(self, model: Runnable) -> None:
+        self._model = model
+
+    def clear(self) -> None:
+        """Nothing is kept here."""
+
+    def prepare(self, shapes: list[Shape]) -> Callable[[list[np.ndarray]], Any]:
+        return self._predict if isinstance(self._model, keras.Model) else self._call
+
+    def _predict(self, arrays: list[np.ndarray]) -> Any:
+        positions = max(int(np.prod(a.shape[1:-1])) for a in arrays)
+        batch = max(1, min(32, PREDICT_PIXELS // positions))
+        return self._model.predict(self._pack(arrays), batch_size=batch, verbose=0)
+
+    def _call(self, arrays: list[np.ndarray]) -> Any:
+        with _no_gradients():
+            return self._model(self._pack([keras.ops.convert_to_tensor(a) for a in arrays]))
+
+    def _pack(self, flat: list[Any]) -> Any:
+        return keras.tree.pack_sequence_as(self._model.input, flat)
+
+
+def _no_gradients() -> AbstractContextManager[Any]:
+    if keras.backend.backend() != "torch":
+        return nullcontext()
+    import torch
+
+    return torch.no_grad()
+
+
+def _caller(model: Runnable) -> Callable[[Any], Any]:
+    """The model's call, told that it is not training where it can be told."""
+    if isinstance(model, keras.Model) and "training" in inspect.signature(model.call).parameters:
+        return lambda x: model(x, training=False)
+    return model
+
+
+def _on_openvino() -> bool:
+    return keras.backend.backend() == "openvino"
+
+
+def _check_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        known = " or ".join(repr(p) for p in PRECISIONS)
+        raise ValueError(f"precision={precision!r} is unknown: use {known}.")
+    if precision == "bf16" and not _on_openvino():
+        raise ValueError(
+            f"precision='bf16' needs Keras's openvino backend and {keras.backend.backend()} is running: set "
+            "KERAS_BACKEND=openvino, or use precision='f32' with a model of dtype policy 'mixed_bfloat16'."
+        )
+
+
+def _check_model(model: Any) -> None:
+    if not (_has(model, "inputs") and _has(model, "input") and callable(model)):
+        raise UnsupportedModelError(
+            f"{getattr(model, 'name', type(model).__name__)!r} has no symbolic inputs, so it cannot be compiled.\n"
+            "  Its call cannot be traced without knowing what it takes.\n"
+            "  Build it as a Functional model, or give a Sequential model a keras.Input as its first layer."
+        )
+
+
+def _has(model: Any, name: str) -> bool:
+    try:
+        return bool(getattr(model, name, None) is not None)
+    except (AttributeError, ValueError):  # how Keras says "not built yet"
+        return False
+
+
+def _arrays(model: Runnable, x: Any) -> list[np.ndarray]:
+    """The arrays of `x` in the order of `model.inputs`, checked and cast."""
+    flat = [x] if _is_single(model) and not isinstance(x, (list, tuple, dict)) else _flat(model, x)
+    if len(flat) != len(model.inputs):
+        raise GeometryError(f"The model takes {len(model.inputs)} arrays and got {len(flat)}.")
+    return [_array(a, t) for a, t in zip(flat, model.inputs, strict=True)]
+
+
+def _is_single(model: Runnable) -> bool:
+    return len(model.inputs) == 1
+
+
+def _flat(model: Runnable, x: Any) -> list[Any]:
+    if isinstance(x, dict) and isinstance(model.input, dict):
+        missing = sorted(set(model.input) - set(x))
+        if missing:
+            raise GeometryError(f"The model's input {missing[0]!r} is missing: it takes {sorted(model.input)}.")
+        x = {name: x[name] for name in model.input}
+    return keras.tree.flatten(x)
+
+
+def _array(x: Any, like: keras.KerasTensor) -> np.ndarray:
+    array = np.asarray(x)
+    fits = array.ndim == len(like.shape) and all(
+        n in (None, m) for m, n in zip(array.shape[1:], like.shape[1:], strict=True)
+    )
+    if not fits or 0 in array.shape:
+        raise GeometryError(
+            f"Input {like.name!r} takes arrays of shape {_words(like.shape)} and got {_words(array.shape)}."
+        )
+    return array.astype(like.dtype if like.dtype != "bfloat16" else ml_dtypes.bfloat16, copy=False)
+
+
+def _words(shape: Sequence[int | None]) -> str:
+    return "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
+
+
+def _as_numpy(x: Any) -> np.ndarray:
+    array = keras.ops.convert_to_numpy(x)
+    return array.astype("float32") if array.dtype == ml_dtypes.bfloat16 else array
