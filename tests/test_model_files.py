@@ -64,7 +64,7 @@ def test_missing_file_with_near_ones(folder: Path):
     for name in ("faces.keras", "chess.keras", "cells.h5"):
         Path(name).touch()
     assert refusal("ches.keras") == "There is no file 'ches.keras'.\nModels in that folder: chess.keras, faces.keras."
-    assert refusal("x.h5") == "There is no file 'x.h5'.\nModels in that folder: cells.h5, chess.keras, faces.keras."
+    assert refusal("x.h5") == "There is no file 'x.h5'.\nModels in that folder: cells.h5."
 
 
 def test_missing_file_in_a_folder_without_models(folder: Path):
