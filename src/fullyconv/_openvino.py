@@ -10,6 +10,9 @@ import numpy as np
 import openvino as ov
 from openvino import opset16 as ops
 
+from fullyconv._layout import Lowering
+from fullyconv._layout_rules import RULES
+
 
 def trace(call: Callable[[Any], Any], inputs: Sequence[Any], structure: Any, shapes: Sequence[Sequence[int]]) -> tuple[ov.Model, Any]:
     """The graph of `call` on inputs of `shapes` (-1: unknown), and the structure of its outputs.
@@ -36,6 +39,17 @@ def _readable(output: ov.Output) -> ov.Output:
     if output.get_element_type() != ov.Type.bf16:
         return output
     return ops.convert(output, ov.Type.f32).output(0)
+
+
+def lower(graph: ov.Model) -> ov.Model:
+    """The same function with the same inputs and outputs, computed channels-first; `graph` is not changed."""
+    graph = graph.clone()
+    nodes = graph.get_ordered_ops()
+    lowering = Lowering(RULES, nodes)
+    for node in nodes:
+        lowering.visit(node)
+    graph.validate_nodes_and_infer_types()
+    return graph
 
 
 def compiled(graph: ov.Model, structure: Any, config: dict[str, Any]) -> Callable[[list[np.ndarray]], Any]:

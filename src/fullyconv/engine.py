@@ -197,7 +197,7 @@ class _OpenVINORunner:
         from fullyconv import _openvino
 
         graph, structure = _openvino.trace(_caller(self._model), self._model.inputs, self._model.input, shapes)
-        return _openvino.compiled(graph, structure, self._config)
+        return _openvino.compiled(_openvino.lower(graph), structure, self._config)
 
 
 def _graphs_kept(model: Runnable) -> int:
