@@ -1,0 +1,563 @@
+"""Networks to convert, their preparation, and an oracle that shares no code with the package.
+
+The oracle cuts every window out of the image, runs the classifier on all of them and compares. `prepare` gives a net
+weights with which a broken trunk cannot pass (contract C1).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+BACKEND = keras.backend.backend()
+FORMATS = ("channels_last", "channels_first")
+
+NO_CHANNELS_FIRST = "TensorFlow has no channels_first convolution or pooling on CPUs"
+UNEVEN_AVERAGE = "Keras's torch backend pads unevenly padded averages by repeating the edge and counts it in the mean"
+NO_ADAPTIVE = "on TensorFlow AdaptiveMaxPooling2D(1) crashes the process and AdaptiveAveragePooling2D fails in predict"
+
+
+def cannot_run(data_format: str) -> bool:
+    """Whether this backend has no convolution of that data format; the reason is NO_CHANNELS_FIRST."""
+    return BACKEND == "tensorflow" and data_format == "channels_first"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tolerance:
+    """What counts as equal: `relative` to max |logit|, and `of_spread`, the difference between two images."""
+
+    relative: float
+    of_spread: float
+
+
+# The one place where tolerances live. float32: contract C1. Mixed precision computes in 16 bits: the contract names
+# 1.6e-4 as measured between two batch sizes of the same float16 model; bfloat16 has 8 times the rounding error.
+TOLERANCES = {
+    "float32": Tolerance(1e-5, 1e-3),
+    "mixed_float16": Tolerance(3e-3, 3e-2),
+    "mixed_bfloat16": Tolerance(2.4e-2, 2.4e-1),
+}
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Images
+# --------------------------------------------------------------------------------------------------------------------
+def texture(rng: np.random.Generator, sizes: Sequence[int], channels: int) -> np.ndarray:
+    """One image with structure at every scale, so that its windows differ even after global pooling."""
+    total = np.zeros((*sizes, channels))
+    for period in (1, 3, 8, 24):
+        coarse = rng.normal(size=(*(-(-n // period) for n in sizes), channels))
+        for axis, n in enumerate(sizes):
+            coarse = np.repeat(coarse, period, axis)[(slice(None),) * axis + (slice(0, n),)]
+        total += coarse
+    return (total / 2).astype("float32")
+
+
+def images(sizes: Sequence[int], channels: int, count: int = 1, seed: int = 0, data_format: str = "channels_last"):
+    """A batch of images that differ in texture, brightness and contrast."""
+    rng = np.random.default_rng([seed, 11])
+    batch = np.stack([texture(rng, sizes, channels) * rng.uniform(0.5, 2) + rng.normal() for _ in range(count)])
+    return from_last(batch, data_format).astype("float32")
+
+
+def from_last(array: np.ndarray, data_format: str) -> np.ndarray:
+    """An array with channels last, moved to where `data_format` wants them."""
+    return np.ascontiguousarray(np.moveaxis(array, -1, 1)) if data_format == "channels_first" else array
+
+
+def to_last(array: np.ndarray, data_format: str) -> np.ndarray:
+    """The inverse of `from_last`."""
+    return np.moveaxis(array, 1, -1) if data_format == "channels_first" else array
+
+
+def inputs_for(model: keras.Model, count: int, seed: int, data_format: str = "channels_last") -> Any:
+    """A batch for every input of a model of fixed size, in the structure the model takes."""
+
+    def one(x: Any, index: int) -> np.ndarray:
+        if len(x.shape) == 2:
+            return np.random.default_rng([seed, index]).normal(size=(count, x.shape[1])).astype("float32")
+        shape = to_last(np.empty((0, *x.shape[1:])), data_format).shape
+        return images(shape[1:-1], shape[-1], count, seed + index, data_format)
+
+    flat = [one(x, index) for index, x in enumerate(model.inputs)]
+    return keras.tree.pack_sequence_as(model.input, flat)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Preparation (contract C1)
+# --------------------------------------------------------------------------------------------------------------------
+def prepare(model: keras.Model, seed: int = 0, data_format: str = "channels_last", count: int = 6) -> keras.Model:
+    """Weights with which a broken trunk shows: returned is the same model, changed in place.
+
+    The graph is walked once, an operation at a time, on a batch. Kernels are scaled so that what they give has unit
+    spread, biases centre each channel and are then jittered, BatchNormalization gets the statistics of what enters
+    it, jittered. Two images must then differ by at least a tenth of max |logit|.
+    """
+    rng = np.random.default_rng([seed, 7])
+    _walk(model, inputs_for(model, count, seed + 100, data_format), rng, set())
+    spread_and_scale(model, data_format, seed)
+    return model
+
+
+def prepare_at(model: keras.Model, window: Sequence[int], seed: int = 0) -> keras.Model:
+    """`prepare` for a model of unknown size (channels last), on images of the size it is said to be trained on."""
+    rng = np.random.default_rng([seed, 7])
+    _walk(model, images(window, model.inputs[0].shape[-1], 6, seed + 100), rng, set())
+    return model
+
+
+def spread_and_scale(model: keras.Model, data_format: str = "channels_last", seed: int = 0) -> tuple[float, float]:
+    """The difference between two images and max |logit|; refuses a net in which the first is under a tenth."""
+    pair = inputs_for(model, 2, seed + 500, data_format)
+    outputs = keras.tree.flatten(run(model, pair))
+    for y in outputs:
+        assert np.abs(y[0] - y[1]).max() >= 0.1 * np.abs(y).max(), "two images hardly differ: this net proves nothing"
+    return min(np.abs(y[0] - y[1]).max() for y in outputs), max(np.abs(y).max() for y in outputs)
+
+
+def _walk(model: keras.Model, x: Any, rng: np.random.Generator, done: set[int]) -> Any:
+    def visit(operation: Any) -> Callable[..., Any]:
+        if isinstance(operation, keras.Model):
+            return lambda *args, **kwargs: _walk(operation, args[0], rng, done)
+        return lambda *args, **kwargs: _visit(operation, args, kwargs, rng, done)
+
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    return graph._run_through_graph(keras.tree.map_structure(ops.convert_to_tensor, x), visit)
+
+
+def _visit(operation: Any, args: Any, kwargs: Any, rng: np.random.Generator, done: set[int]) -> Any:
+    if getattr(operation, "weights", None) and id(operation) not in done:
+        done.add(id(operation))
+        _set_weights(operation, args, kwargs, rng)
+    outputs = operation(*args, **kwargs)
+    return keras.tree.map_structure(lambda y: ops.convert_to_tensor(to_numpy(y, keep=True)), outputs)
+
+
+def _set_weights(layer: keras.Layer, args: Any, kwargs: Any, rng: np.random.Generator) -> None:
+    if isinstance(layer, layers.Normalization):
+        return
+    named = {v.name: v for v in layer.weights}
+    for name, value in named.items():
+        _set_simple(name, value, rng)
+    if isinstance(layer, layers.BatchNormalization):
+        _calibrate(layer, to_numpy(args[0]), rng)
+    elif any("kernel" in name for name in named):
+        _scale(layer, named, args, kwargs, rng)
+
+
+def _set_simple(name: str, value: Any, rng: np.random.Generator) -> None:
+    if name in ("gamma", "scale"):
+        value.assign(np.exp(0.3 * rng.normal(size=value.shape)).astype("float32"))
+    elif name in ("beta", "bias"):
+        value.assign((0.3 * rng.normal(size=value.shape)).astype("float32"))
+    elif name == "alpha":
+        value.assign(rng.uniform(0.1, 0.5, size=value.shape).astype("float32"))
+
+
+def _calibrate(layer: layers.BatchNormalization, x: np.ndarray, rng: np.random.Generator) -> None:
+    axis = layer.axis % x.ndim
+    others = tuple(i for i in range(x.ndim) if i != axis)
+    mean, variance = x.mean(others), x.var(others) + 1e-3
+    layer.moving_mean.assign(mean + 0.2 * np.sqrt(variance) * rng.normal(size=mean.shape))
+    layer.moving_variance.assign(variance * np.exp(0.3 * rng.normal(size=mean.shape)))
+
+
+def _scale(layer: keras.Layer, named: dict[str, Any], args: Any, kwargs: Any, rng: np.random.Generator) -> None:
+    activation, bias = getattr(layer, "activation", None), named.get("bias")
+    if activation is not None:
+        layer.activation = keras.activations.linear
+    if bias is not None:
+        bias.assign(np.zeros(bias.shape, "float32"))
+    y = to_numpy(layer(*args, **kwargs))
+    axis = 1 if getattr(layer, "data_format", None) == "channels_first" else -1
+    y = np.moveaxis(y, axis, -1).reshape(-1, y.shape[axis])
+    factor = 1 / max(float((y - y.mean(0)).std()), 1e-6)
+    last = [v for name, v in named.items() if "kernel" in name][-1]
+    last.assign(np.asarray(to_numpy(last) * factor, "float32"))
+    if bias is not None and bias.shape == y.shape[1:]:
+        bias.assign((0.3 * rng.normal(size=bias.shape) - y.mean(0) * factor).astype("float32"))
+    if activation is not None:
+        layer.activation = activation
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Running a model in float32, without the package
+# --------------------------------------------------------------------------------------------------------------------
+def to_numpy(x: Any, keep: bool = False) -> np.ndarray:
+    """A backend's tensor as NumPy, in float32 unless its own type is to be kept."""
+    array = np.asarray(ops.convert_to_numpy(x))
+    return array if keep or array.dtype.kind in "iub" else array.astype("float32")
+
+
+def run(model: Any, x: Any) -> Any:
+    """What a model gives, in float32: on OpenVINO by asking for it, elsewhere by calling the model."""
+    if BACKEND == "openvino":
+        return _run_openvino(model, x)
+    if BACKEND == "torch":
+        import torch
+
+        with torch.no_grad():
+            return keras.tree.map_structure(to_numpy, model(x, training=False))
+    return keras.tree.map_structure(to_numpy, model(x, training=False))
+
+
+def _run_openvino(model: Any, x: Any) -> Any:
+    import openvino as ov
+    import openvino.opset16 as opset
+    from keras.src.backend.openvino.core import OPENVINO_DTYPES, OpenVINOKerasTensor
+
+    flat = [np.ascontiguousarray(a) for a in keras.tree.flatten(x)]
+    parameters = [opset.parameter(shape=list(a.shape), dtype=OPENVINO_DTYPES[str(a.dtype)]) for a in flat]
+    entered = keras.tree.pack_sequence_as(x, [OpenVINOKerasTensor(p.output(0)) for p in parameters])
+    outputs = model(entered, training=False)
+    graph = ov.Model([opset.result(y.output) for y in keras.tree.flatten(outputs)], parameters)
+    compiled = ov.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    results = [np.array(y).astype("float32") for y in compiled(flat).to_tuple()]
+    return keras.tree.pack_sequence_as(outputs, results)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The oracle
+# --------------------------------------------------------------------------------------------------------------------
+def corners(size: Sequence[int], window: Sequence[int], stride: Sequence[int]) -> Iterable[tuple[int, ...]]:
+    """The corner of every window of the lattice inside an image."""
+    return itertools.product(*(range(0, n - w + 1, s) for n, w, s in zip(size, window, stride, strict=True)))
+
+
+def windows(image: np.ndarray, window: Sequence[int], stride: Sequence[int], data_format: str) -> np.ndarray:
+    """Every window of one image (no batch axis), in a batch."""
+    image = to_last(image[None], data_format)[0]
+    cut = [
+        image[tuple(slice(c, c + w) for c, w in zip(corner, window, strict=True))]
+        for corner in corners(image.shape[:-1], window, stride)
+    ]
+    return from_last(np.stack(cut), data_format)
+
+
+def answers(model: Any, image: np.ndarray, window: Sequence[int], stride: Sequence[int], data_format: str) -> Any:
+    """The classifier on every window: (rows, columns, ..., outputs), one array an output."""
+    sizes = to_last(image[None], data_format).shape[1:-1]
+    counts = [(n - w) // s + 1 for n, w, s in zip(sizes, window, stride, strict=True)]
+    given = run(model, windows(image, window, stride, data_format))
+    return keras.tree.map_structure(lambda y: y.reshape(*counts, -1), given)
+
+
+def window_of(model: keras.Model, data_format: str = "channels_last") -> tuple[int, ...]:
+    """The spatial sizes of a model's first input."""
+    shape = model.inputs[0].shape[1:]
+    return tuple(shape[1:] if data_format == "channels_first" else shape[:-1])
+
+
+def equal(expected: np.ndarray, actual: np.ndarray, spread: float, policy: str = "float32") -> None:
+    """Asserts contract C1's equality."""
+    tolerance = TOLERANCES[policy]
+    assert expected.shape == actual.shape
+    assert np.isfinite(actual).all()
+    error, scale = np.abs(expected - actual).max(), np.abs(expected).max()
+    assert error <= tolerance.relative * scale, f"off by {error / scale:.1e} of max |logit|"
+    assert error <= tolerance.of_spread * spread, f"off by {error / spread:.1e} of the difference of two images"
+
+
+def check_native(model: keras.Model, fcn: Any, data_format: str = "channels_last", policy: str = "float32") -> None:
+    """Asserts C1: at the window one cell, equal to the classifier, for every output, in the source's structure."""
+    pair = inputs_for(model, 2, 900, data_format)
+    expected, actual = run(model, pair), fcn.predict(pair)
+    keras.tree.assert_same_structure(expected, actual)
+    for want, have in zip(keras.tree.flatten(expected), keras.tree.flatten(actual), strict=True):
+        want = want.reshape(2, -1)
+        spread = float(np.abs(want[0] - want[1]).max())
+        assert spread >= 0.1 * np.abs(want).max(), "two images hardly differ: this net proves nothing"
+        have = to_last(have, data_format)
+        assert have.shape == (2, *(1,) * (have.ndim - 2), want.shape[1])
+        equal(want, have.reshape(2, -1), spread, policy)
+
+
+def check_windows(
+    model: keras.Model,
+    fcn: Any,
+    data_format: str = "channels_last",
+    extra: Sequence[int] | int = 5,
+    policy: str = "float32",
+) -> int:
+    """Asserts C2 and C4 for an exact net: every window of an image of `window + extra`; gives the cells compared."""
+    window = window_of(model, data_format)
+    extra = (extra,) * len(window) if isinstance(extra, int) else extra
+    size = tuple(w + e for w, e in zip(window, extra, strict=True))
+    channels = model.inputs[0].shape[1 if data_format == "channels_first" else -1]
+    image = images(size, channels, 1, 901, data_format)
+    grids, maps = keras.tree.flatten(fcn.grids), keras.tree.flatten(fcn.predict(image))
+    compared = 0
+    for index, (grid, have) in enumerate(zip(grids, maps, strict=True)):
+        want = keras.tree.flatten(answers(model, image[0], window, grid.stride, data_format))[index]
+        have = to_last(have, data_format)[0]
+        assert tuple(grid.cells(size)) == have.shape[:-1]
+        assert tuple(grid.windows_inside(size)) == want.shape[:-1]
+        have = have[tuple(slice(0, n) for n in want.shape[:-1])]
+        flat = want.reshape(-1, want.shape[-1])
+        equal(want, have, float(np.abs(flat[0] - flat[-1]).max()), policy)
+        compared += len(flat)
+    assert compared > len(maps), "only the first window was compared"
+    return compared
+
+
+def along(size: Sequence[int], axis: int, n: int) -> tuple[int, ...]:
+    """A size with one axis replaced."""
+    return (*size[:axis], n, *size[axis + 1 :])
+
+
+def check_sizes(model: keras.Model, fcn: Any, data_format: str = "channels_last", every: int = 1) -> int:
+    """Asserts C3 along each axis, the other axes staying at the window; gives the number of cells compared.
+
+    A cell whose receptive field ends inside an image must be the same in every image that begins with that one. Sizes
+    go from field + S to field + 3 S in steps of `every`; the model is the plain one, without the engine's checks.
+    """
+    window, grid = window_of(model, data_format), keras.tree.flatten(fcn.grids)[0]
+    assert all(n >= w for n, w in zip(grid.smallest_input, window, strict=True))
+    channels = model.inputs[0].shape[1 if data_format == "channels_first" else -1]
+    compared = 0
+    for axis, (stride, (low, high)) in enumerate(zip(grid.stride, grid.receptive_field, strict=True)):
+        first = max(int(high - low) + stride, window[axis])
+        sizes = [*range(first, first + 2 * stride, every), first + 2 * stride]
+        image = images(along(window, axis, sizes[-1] + 2 * stride + 1), channels, 1, 902, data_format)
+        whole = _first_map(fcn, image, data_format)
+        for n in sizes:
+            part = from_last(np.take(to_last(image, data_format), range(n), 1 + axis), data_format)
+            compared += _compare_start(whole, _first_map(fcn, part, data_format), grid, axis, n)
+        shifted = from_last(np.delete(to_last(image, data_format), range(stride), 1 + axis), data_format)
+        compared += _compare_shift(whole, _first_map(fcn, shifted, data_format), grid, axis, shifted, data_format)
+    assert compared > 0, "no cell was compared"
+    return compared
+
+
+def _first_map(fcn: Any, image: np.ndarray, data_format: str) -> np.ndarray:
+    return to_last(keras.tree.flatten(run(fcn.model, image))[0], data_format)[0]
+
+
+def _compare_start(whole: np.ndarray, part: np.ndarray, grid: Any, axis: int, n: int) -> int:
+    assert part.shape[axis] == grid.cells(along(grid.window, axis, n))[axis]
+    ends = [grid.cell_to_box(along((0,) * part.ndim, axis, i)[:-1], field=True)[axis][1] for i in range(part.shape[axis])]
+    inside = [i for i, end in enumerate(ends) if end <= n]
+    if inside:
+        equal_maps(whole.take(inside, axis), part.take(inside, axis), whole)
+    return len(inside)
+
+
+def _compare_shift(
+    whole: np.ndarray, shifted: np.ndarray, grid: Any, axis: int, image: np.ndarray, data_format: str
+) -> int:
+    n = to_last(image, data_format).shape[1 + axis]
+    boxes = [grid.cell_to_box(along((0,) * whole.ndim, axis, i)[:-1], field=True)[axis] for i in range(shifted.shape[axis])]
+    inside = [i for i, (low, high) in enumerate(boxes) if low >= 0 and high <= n]
+    if inside:
+        equal_maps(whole.take([i + 1 for i in inside], axis), shifted.take(inside, axis), whole)
+    return len(inside)
+
+
+def equal_maps(expected: np.ndarray, actual: np.ndarray, whole: np.ndarray, policy: str = "float32") -> None:
+    """Asserts that cells of two maps are equal, against the spread of the whole map."""
+    flat = whole.reshape(-1, whole.shape[-1])
+    assert np.abs(flat[0] - flat[-1]).max() > 0.01 * np.abs(whole).max(), "the cells of this map hardly differ"
+    assert expected.shape == actual.shape
+    error = np.abs(expected - actual).max()
+    assert error <= TOLERANCES[policy].relative * np.abs(whole).max(), f"cells differ by {error:.1e}"
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Small networks
+# --------------------------------------------------------------------------------------------------------------------
+class Kit:
+    """Layers of one rank and data format: `Kit(2, "channels_last").conv(8, 3)`."""
+
+    def __init__(self, rank: int = 2, data_format: str = "channels_last") -> None:
+        self.rank, self.data_format = rank, data_format
+        self.axis = 1 if data_format == "channels_first" else -1
+
+    def input(self, window: Sequence[int] | None = None, channels: int = 3) -> keras.KerasTensor:
+        """A classifier's input; without a window, one of small odd and even sizes."""
+        window = self.window if window is None else tuple(window)
+        shape = (channels, *window) if self.axis == 1 else (*window, channels)
+        return keras.Input(shape)
+
+    @property
+    def window(self) -> tuple[int, ...]:
+        """The window used when none is asked for: not square."""
+        return {1: (37,), 2: (22, 19), 3: (14, 11, 12)}[self.rank]
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        """The spatial axes of a map of this kit."""
+        return tuple(range(2, self.rank + 2)) if self.axis == 1 else tuple(range(1, self.rank + 1))
+
+    def layer(self, name: str, *args: Any, **kwargs: Any) -> keras.Layer:
+        """A layer whose class name has the rank in it: `layer("MaxPooling", 2)`."""
+        cls = getattr(layers, name.replace("{}", f"{self.rank}D") if "{}" in name else f"{name}{self.rank}D")
+        return cls(*args, data_format=self.data_format, **kwargs)
+
+    def conv(self, filters: int, size: Any, **kwargs: Any) -> keras.Layer:
+        """A convolution, `relu` unless said."""
+        return self.layer("Conv", filters, size, **{"activation": "relu", **kwargs})
+
+    def depthwise(self, size: Any, **kwargs: Any) -> keras.Layer:
+        """A depthwise convolution (ranks 1 and 2)."""
+        return self.layer("DepthwiseConv", size, **kwargs)
+
+    def separable(self, filters: int, size: Any, **kwargs: Any) -> keras.Layer:
+        """A separable convolution (ranks 1 and 2)."""
+        return self.layer("SeparableConv", filters, size, **{"activation": "relu", **kwargs})
+
+    def max(self, size: Any = 2, **kwargs: Any) -> keras.Layer:
+        """A max pooling."""
+        return self.layer("MaxPooling", size, **kwargs)
+
+    def average(self, size: Any = 2, **kwargs: Any) -> keras.Layer:
+        """An average pooling."""
+        return self.layer("AveragePooling", size, **kwargs)
+
+    def norm(self, **kwargs: Any) -> keras.Layer:
+        """A batch normalization over the channels."""
+        return layers.BatchNormalization(axis=self.axis, **kwargs)
+
+    def flatten(self) -> keras.Layer:
+        """A Flatten that knows the data format, as a user must write it."""
+        return layers.Flatten(data_format=self.data_format)
+
+    def gap(self, **kwargs: Any) -> keras.Layer:
+        """A global average pooling."""
+        return self.layer("GlobalAveragePooling", **kwargs)
+
+    def gmp(self, **kwargs: Any) -> keras.Layer:
+        """A global max pooling."""
+        return self.layer("GlobalMaxPooling", **kwargs)
+
+
+def _valid(k: Kit, x: Any) -> Any:
+    x = k.average(2)(k.conv(6, 3)(x))
+    return k.max(2)(k.conv(8, 2)(x))
+
+
+def _strided(k: Kit, x: Any) -> Any:
+    x = k.norm()(k.conv(6, 3, strides=2, use_bias=False)(x))
+    return k.conv(8, 3)(layers.ReLU(6.0)(x))
+
+
+def _overlapping(k: Kit, x: Any) -> Any:
+    x = k.max(3, strides=2)(k.conv(6, 3)(x))
+    return k.average(3, strides=1)(k.conv(8, 1)(x))
+
+
+def _same(k: Kit, x: Any) -> Any:
+    x = k.max(2)(k.conv(6, 3, padding="same")(x))
+    return k.conv(8, 3, padding="same")(x)
+
+
+def _strided_same(k: Kit, x: Any) -> Any:
+    x = k.norm()(k.conv(6, 3, strides=2, padding="same")(x))
+    return k.conv(8, 4, strides=2, padding="same")(x)
+
+
+def _padded(k: Kit, x: Any) -> Any:
+    x = k.conv(6, 3, strides=2)(k.layer("ZeroPadding", 1)(x))
+    return k.max(3, strides=2)(k.layer("ZeroPadding", 1)(x))
+
+
+def _dilated(k: Kit, x: Any) -> Any:
+    x = k.conv(6, 3, dilation_rate=2)(x)
+    return k.max(2)(k.conv(8, 2, padding="same", dilation_rate=2)(x))
+
+
+def _max_same(k: Kit, x: Any) -> Any:
+    x = k.max(3, strides=2, padding="same")(k.conv(6, 3)(x))
+    return k.max(2, strides=2, padding="same")(k.conv(8, 2)(x))
+
+
+def _average_same(k: Kit, x: Any) -> Any:
+    x = k.average(3, strides=2, padding="same")(k.conv(6, 3)(x))
+    return k.average(2, strides=2, padding="same")(k.conv(8, 2)(x))
+
+
+def _residual(k: Kit, x: Any) -> Any:
+    x = k.conv(6, 3, padding="same")(x)
+    shortcut = k.norm()(k.conv(8, 1, strides=2, padding="same", activation=None)(x))
+    y = k.conv(8, 3, strides=2, padding="same")(x)
+    y = k.norm()(k.conv(8, 3, padding="same", activation=None)(y))
+    return layers.ReLU()(layers.Add()([shortcut, y]))
+
+
+def _residual_valid(k: Kit, x: Any) -> Any:
+    x = k.conv(6, 3)(x)
+    y = k.conv(6, 3, activation="tanh")(x)
+    return layers.Add()([y, k.layer("Cropping", 1)(x)])
+
+
+def _inception(k: Kit, x: Any) -> Any:
+    x = k.conv(6, 3, strides=2, padding="same")(x)
+    pooled = k.conv(3, 1)(k.average(3, strides=1, padding="same")(x))
+    return layers.Concatenate(axis=k.axis)([k.conv(4, 1)(x), k.conv(4, 5, padding="same")(x), pooled])
+
+
+def _separable(k: Kit, x: Any) -> Any:
+    x = k.norm()(k.separable(6, 3, strides=2, padding="same")(x))
+    return k.conv(8, 1)(k.depthwise(4, strides=2, padding="same", depth_multiplier=2)(x))
+
+
+def _separable_valid(k: Kit, x: Any) -> Any:
+    x = k.norm()(k.separable(6, 3)(x))
+    return k.max(2)(k.depthwise(3, activation="relu")(x))
+
+
+def _grouped(k: Kit, x: Any) -> Any:
+    x = k.conv(6, 3)(x)
+    return k.max(2)(k.conv(8, 3, groups=2)(x))
+
+
+def _excite(k: Kit, x: Any) -> Any:
+    x = k.conv(6, 3, strides=2, padding="same")(x)
+    y = k.conv(3, 1)(k.gap(keepdims=True)(x))
+    return layers.Multiply()([x, k.conv(6, 1, activation="sigmoid")(y)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Trunk:
+    """A trunk, what its conversion must call itself, and the ranks and formats it exists in."""
+
+    build: Callable[[Kit, Any], Any]
+    exactness: str
+    ranks: tuple[int, ...] = (1, 2, 3)
+    formats: tuple[str, ...] = FORMATS
+
+
+TRUNKS = {
+    "valid": Trunk(_valid, "exact"),
+    "strided": Trunk(_strided, "exact"),
+    "overlapping": Trunk(_overlapping, "exact"),
+    "residual_valid": Trunk(_residual_valid, "exact", (2, 3)),
+    "separable_valid": Trunk(_separable_valid, "exact", (1, 2)),
+    "grouped": Trunk(_grouped, "exact", (1, 2)),
+    "same": Trunk(_same, "native"),
+    "strided_same": Trunk(_strided_same, "native"),
+    "padded": Trunk(_padded, "native"),
+    "dilated": Trunk(_dilated, "native"),
+    "max_same": Trunk(_max_same, "native"),
+    "average_same": Trunk(_average_same, "native"),
+    "residual": Trunk(_residual, "native"),
+    "inception": Trunk(_inception, "native"),
+    "separable": Trunk(_separable, "native", (1, 2)),
+    "excite": Trunk(_excite, "approximate"),
+}
+
+
+def classifier(trunk: str, rank: int = 2, data_format: str = "channels_last", head: str = "flatten", **kwargs: Any):
+    """A prepared classifier of 5 logits: a trunk of TRUNKS and a head, `flatten`, `average` or `max`."""
+    keras.utils.set_random_seed(3)
+    k = Kit(rank, data_format)
+    x = k.input(**kwargs)
+    y = TRUNKS[trunk].build(k, x)
+    y = {"flatten": k.flatten, "average": k.gap, "max": k.gmp}[head]()(y)
+    y = layers.Dense(5)(layers.Dense(7, activation="relu")(y))
+    return prepare(keras.Model(x, y, name=trunk), data_format=data_format)
