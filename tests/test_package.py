@@ -1,0 +1,179 @@
+"""The package's own shape: imports go one way, the public names are sorted and documented, nothing grows too large."""
+
+import ast
+import os
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module, metadata
+from pathlib import Path
+
+import keras
+import pytest
+
+import fullyconv
+from fullyconv import errors
+
+PACKAGE = Path(fullyconv.__file__).parent
+ROOT = PACKAGE.parents[1]
+
+# A module imports only modules above it.
+ORDER = [
+    *("errors", "backend", "_lazy", "__init__"),
+    *("geometry", "_keras"),
+    *("rules.rule", "rules.dense", "rules.flatten", "rules.conv", "rules.pool", "rules.pointwise"),
+    *("rules.normalization", "rules.merge", "rules.ops", "rules"),
+    "plan",
+    *("_openvino", "_layout_rules", "_layout", "engine"),
+    *("preprocessing", "images"),
+    *("convert", "reference", "verify"),
+    *("render", "heatmap"),
+    *("model_files", "statedict", "pretrained"),
+    *("report", "demo", "cli", "__main__"),
+]
+
+
+def modules() -> dict[str, Path]:
+    """The package's modules, by their dotted names below it."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules of the package that a file imports, at any place in it."""
+    known = modules()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        below = [name.removeprefix("fullyconv.") for name in names if name.startswith("fullyconv.")]
+        yield from (name for name in below if name in known)
+
+
+def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of Python in a process of its own."""
+    environment = {**os.environ, **variables}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+
+
+def test_every_module_has_its_place():
+    assert sorted(modules()) == sorted(set(ORDER) & set(modules())), "add the new module to ORDER"
+
+
+def test_imports_go_one_way():
+    place = {name: i for i, name in enumerate(ORDER)}
+    wrong = [
+        f"{name} imports {other}, which comes after it"
+        for name, path in modules().items()
+        for other in imported(path)
+        if name != "__init__" and place[other] >= place[name]
+    ]
+    assert not wrong
+
+
+def test_public_names_are_sorted_and_complete():
+    assert fullyconv.__all__ == sorted(fullyconv.__all__)
+    assert set(fullyconv.__all__) == set(fullyconv._homes)
+    kinds = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert kinds <= set(fullyconv.__all__)
+
+
+def test_type_checkers_see_the_same_names():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in ast.walk(block) for alias in getattr(node, "names", [])}
+    assert seen == {name: f"fullyconv.{home}" for name, home in fullyconv._homes.items()}
+
+
+@pytest.mark.parametrize("name", fullyconv.__all__)
+def test_public_names_are_documented(name: str):
+    value = getattr(fullyconv, name)
+    assert value.__doc__
+    assert value.__module__.startswith("fullyconv.")
+    members = vars(value).items() if isinstance(value, type) else ()
+    bare = [key for key, member in members if not key.startswith("_") and callable(member) and not member.__doc__]
+    assert not bare
+
+
+def test_unknown_names():
+    with pytest.raises(AttributeError, match="module 'fullyconv' has no attribute 'nonsense'"):
+        _ = fullyconv.nonsense
+    assert set(fullyconv.__all__) <= set(dir(fullyconv))
+
+
+@pytest.mark.parametrize("name", ["convert", "heatmap", "plan", "reference", "verify"])
+def test_functions_are_not_hidden_by_their_modules(name: str):
+    module = import_module(f"fullyconv.{name}")
+    assert getattr(fullyconv, name) is getattr(module, name)
+    done = python(f"import sys; import fullyconv.{name}; assert callable(fullyconv.{name}); fullyconv.{name}.__code__")
+    assert done.returncode == 0, done.stderr
+
+
+def test_import_is_quick_and_changes_nothing():
+    code = (
+        "import keras, os, time; before = dict(os.environ); start = time.perf_counter(); import fullyconv; "
+        "print(time.perf_counter() - start); assert dict(os.environ) == before"
+    )
+    took = min(float(python(code).stdout) for _ in range(2))
+    assert took < 0.1
+
+
+def test_importing_the_whole_interface_is_quick():
+    code = (
+        "import keras, time; start = time.perf_counter(); from fullyconv import *; print(time.perf_counter() - start)"
+    )
+    took = min(float(python(code).stdout) for _ in range(2))
+    assert took < 1.0
+
+
+@pytest.mark.parametrize("code", ["import fullyconv", "from fullyconv import convert", "import fullyconv.plan"])
+def test_no_backend(code: str, tmp_path: Path):
+    done = python(code, KERAS_BACKEND="cntk", KERAS_HOME=str(tmp_path))
+    message = (
+        r"fullyconv\.errors\.BackendError: Keras is to use the backend 'cntk' \(KERAS_BACKEND names it\), which is not "
+        r"one of the four fullyconv works with: set KERAS_BACKEND to \w+(, \w+)*\."
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(message, done.stderr.splitlines()[-1])
+    assert not list(tmp_path.iterdir()), "Keras's settings were written"
+
+
+def test_version():
+    version = metadata.version("fullyconv")
+    assert f'version = "{version}"' in (ROOT / "pyproject.toml").read_text().splitlines()
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_this_run_is_on_the_backend_that_was_asked_for():
+    assert keras.backend.backend() == os.environ.get("KERAS_BACKEND", keras.backend.backend())
+
+
+def bodies() -> dict[str, int]:
+    """How many lines each function's body has, its docstring left out."""
+    lengths = {}
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[ast.get_docstring(node) is not None :]
+                lengths[f"{name}.{node.name}:{node.lineno}"] = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+    return lengths
+
+
+def test_functions_are_short():
+    lengths = bodies()
+    in_order = sorted(lengths.values())
+    assert {name: length for name, length in lengths.items() if length > 60} == {}
+    assert statistics.median(in_order) <= 6
+    assert in_order[len(in_order) * 9 // 10] <= 25
+
+
+def test_modules_are_short():
+    lengths = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
