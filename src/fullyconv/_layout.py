@@ -24,114 +24,59 @@ class Value(NamedTuple):
 
     tensor: ov.Output
     order: Order
+    is_weight: bool = False
 
     @property
     def is_plain(self) -> bool:
+        """Whether nothing is owed."""
         return self.order == tuple(range(len(self.order)))
 
 
-Rule = Callable[["Lowering", ov.Node, list[Value]], list[Value] | None]
+Rule = Callable[[ov.Node, list[Value]], list[Value] | None]
 
 
-class Lowering:
-    """One walk over a graph: the value of every output seen so far, and the transposes added for them."""
-
-    def __init__(self, rules: Mapping[str, Rule], nodes: Sequence[ov.Node]) -> None:
-        self.values: dict[tuple[int, int], Value] = {}
-        self._rules = rules
-        self._live = _live(nodes)
-        self._ranks = _channels_last_ranks([n for n in nodes if self.is_live(n)])
-        self._transposes: dict[tuple[tuple[int, int], Order], ov.Output] = {}
-
-    def visit(self, node: ov.Node) -> None:
-        """Record what the outputs of `node` have become; a weight stays what it is."""
-        outputs = self._lowered(node) if self.is_live(node) else None
-        for port, value in enumerate(outputs or [plain(o) for o in node.outputs()]):
-            self.values[node.get_instance_id(), port] = value
-
-    def is_live(self, node: ov.Node) -> bool:
-        """Whether a node of the graph depends on an input; weights do not."""
-        return node.get_instance_id() in self._live
-
-    def _lowered(self, node: ov.Node) -> list[Value] | None:
-        if node.get_type_name() == "Parameter":
-            return [self._entering(plain(node.output(0)))]
-        inputs = [self.values[key_of(o)] for o in node.input_values()]
-        outputs = self._ruled(node, inputs)
-        if outputs is None:
-            rewire(node, [self.paid(v) for v in inputs])
-        return outputs
-
-    def _ruled(self, node: ov.Node, inputs: list[Value]) -> list[Value] | None:
-        kind = node.get_type_name()
-        if kind not in self._rules or (kind != "Transpose" and all(v.is_plain for v in inputs)):
-            return None
-        return self._rules[kind](self, node, inputs)
-
-    def paid(self, value: Value) -> ov.Output:
-        """The value itself, its transpose carried out."""
-        return self.arranged(value, tuple(range(len(value.order))))
-
-    def arranged(self, value: Value, order: Order) -> ov.Output:
-        """The tensor that is still `order` away from the value."""
-        steps = tuple(value.order[i] for i in inverse(order))
-        if steps == tuple(range(len(steps))):
-            return value.tensor
-        key = (key_of(value.tensor), steps)
-        if key not in self._transposes:
-            self._transposes[key] = ops.transpose(value.tensor, constant(steps)).output(0)
-        return self._transposes[key]
-
-    def _entering(self, value: Value) -> Value:
-        """Images are turned once, at the door, where the graph takes tensors of their rank for channels-last."""
-        rank = len(value.order)
-        if rank not in self._ranks:
-            return value
-        order = (0, *range(2, rank), 1)
-        return Value(self.arranged(value, order), order)
+def sink_transposes(graph: ov.Model, rules: Mapping[str, Rule]) -> None:
+    """Rewrite a graph so that transposes are owed along it and paid where no rule can pass them on."""
+    values: dict[tuple[int, int], Value] = {}
+    for node in graph.get_ordered_ops():
+        inputs = [values[key_of(o)] for o in node.input_values()]
+        number = node.get_instance_id()
+        values.update({(number, port): value for port, value in enumerate(_visited(node, inputs, rules))})
+    graph.validate_nodes_and_infer_types()
 
 
-def _live(nodes: Sequence[ov.Node]) -> set[int]:
-    """The nodes that depend on an input."""
-    live: set[int] = set()
-    for node in nodes:
-        sources = {o.get_node().get_instance_id() for o in node.input_values()}
-        if node.get_type_name() == "Parameter" or sources & live:
-            live.add(node.get_instance_id())
-    return live
+def _visited(node: ov.Node, inputs: list[Value], rules: Mapping[str, Rule]) -> list[Value]:
+    """What the outputs of a node become."""
+    kind = node.get_type_name()
+    if kind != "Parameter" and all(v.is_weight for v in inputs):
+        return [plain(o)._replace(is_weight=True) for o in node.outputs()]
+    if kind in rules and (kind == "Transpose" or not all(v.is_plain for v in inputs)):
+        outputs = rules[kind](node, inputs)
+        if outputs is not None:
+            return outputs
+    rewire(node, [paid(v) for v in inputs])
+    return [plain(o) for o in node.outputs()]
 
 
-def _channels_last_ranks(nodes: Sequence[ov.Node]) -> set[int]:
-    """The ranks of the tensors that are turned from channels-last to channels-first."""
-    orders = [integers(n.input_value(1)) for n in nodes if n.get_type_name() == "Transpose"]
-    return {len(o) for o in orders if o is not None and len(o) > 2 and o == [0, len(o) - 1, *range(1, len(o) - 1)]}
+def paid(value: Value) -> ov.Output:
+    """The value itself, its transpose carried out."""
+    return arranged(value, tuple(range(len(value.order))))
 
 
-def key_of(output: ov.Output) -> tuple[int, int]:
-    return output.get_node().get_instance_id(), output.get_index()
+def arranged(value: Value, order: Order) -> ov.Output:
+    """The tensor from which the value is `order` away."""
+    steps = [value.order[i] for i in inverse(order)]
+    return value.tensor if steps == sorted(steps) else _transposed(value.tensor, steps)
 
 
-def plain(output: ov.Output) -> Value:
-    return Value(output, tuple(range(rank_of(output) or 0)))
-
-
-def rank_of(output: ov.Output) -> int | None:
-    rank = output.get_partial_shape().rank
-    return rank.get_length() if rank.is_static else None
-
-
-def inverse(order: Order) -> Order:
-    return tuple(order.index(i) for i in range(len(order)))
-
-
-def constant(values: Sequence[int] | int) -> ov.Output:
-    return ops.constant(np.array(values, "int64")).output(0)
-
-
-def integers(output: ov.Output) -> list[int] | None:
-    """The numbers of a constant, as a list."""
-    node = output.get_node()
-    return [int(i) for i in np.ravel(node.data)] if node.get_type_name() == "Constant" else None
+def _transposed(tensor: ov.Output, steps: list[int]) -> ov.Output:
+    """The transpose of a tensor, the one that is there already if there is one."""
+    for user in tensor.get_target_inputs():
+        node = user.get_node()
+        if node.get_type_name() == "Transpose" and not user.get_index() and integers(node.input_value(1)) == steps:
+            node.validate_and_infer_types()  # the tensor may have changed its layout since
+            return node.output(0)
+    return ops.transpose(tensor, constant(steps)).output(0)
 
 
 def rewire(node: ov.Node, tensors: Sequence[ov.Output]) -> None:
@@ -140,3 +85,35 @@ def rewire(node: ov.Node, tensors: Sequence[ov.Output]) -> None:
         if key_of(node.input_value(port)) != key_of(tensor):
             node.set_argument(port, tensor)
     node.validate_and_infer_types()
+
+
+def key_of(output: ov.Output) -> tuple[int, int]:
+    """What tells an output from every other."""
+    return output.get_node().get_instance_id(), output.get_index()
+
+
+def plain(output: ov.Output) -> Value:
+    """A value that owes nothing."""
+    return Value(output, tuple(range(rank_of(output) or 0)))
+
+
+def rank_of(output: ov.Output) -> int | None:
+    """The number of axes, if it is known."""
+    rank = output.get_partial_shape().rank
+    return rank.get_length() if rank.is_static else None
+
+
+def inverse(order: Order) -> Order:
+    """The order that undoes this one."""
+    return tuple(order.index(i) for i in range(len(order)))
+
+
+def constant(values: Sequence[int] | int) -> ov.Output:
+    """Integers, as a constant of the graph."""
+    return ops.constant(np.array(values, "int64")).output(0)
+
+
+def integers(output: ov.Output) -> list[int] | None:
+    """The numbers of a constant, as a list; None where it is no constant."""
+    node = output.get_node()
+    return [int(i) for i in np.ravel(node.data)] if node.get_type_name() == "Constant" else None

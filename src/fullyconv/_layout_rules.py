@@ -1,6 +1,7 @@
 """What each OpenVINO operation becomes when its inputs owe a transpose (see `_layout`).
 
-A rule takes the walk, the node and its inputs, and returns the node's outputs, or None where the debt must be paid first.
+A rule takes a node and its inputs, of which at least one owes, and returns its outputs; None where the debt must be
+paid first.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import numpy as np
 import openvino as ov
 from openvino import opset16 as ops
 
-from fullyconv._layout import Lowering, Order, Rule, Value, constant, integers, inverse, plain, rank_of, rewire
+from fullyconv._layout import Order, Rule, Value, arranged, constant, integers, inverse, paid, plain, rank_of, rewire
 
 
-def _transpose(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value] | None:
+def _transpose(node: ov.Node, inputs: list[Value]) -> list[Value] | None:
     """transpose(transpose(t, p), q) is transpose(t, p[q])."""
     steps = integers(node.input_value(1))
     if steps is None or len(steps) != len(inputs[0].order):
@@ -22,32 +23,32 @@ def _transpose(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value]
     return [Value(inputs[0].tensor, tuple(inputs[0].order[i] for i in steps))]
 
 
-def _pointwise(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value] | None:
+def _pointwise(node: ov.Node, inputs: list[Value]) -> list[Value] | None:
     """Any broadcasting operation, with any number of inputs."""
     rank = max(len(v.order) for v in inputs)
     owing = [v for v in inputs if not v.is_plain and len(v.order) == rank]
     if not owing or node.get_attributes().get("auto_broadcast", "numpy") != "numpy" or not _ranks_known(node):
         return None
     order = max(owing, key=_extent).order
-    return _same_order(node, [_broadcastable(low, v, order) for v in inputs], order)
+    return _same_order(node, [_broadcastable(v, order) for v in inputs], order)
 
 
-def _broadcastable(low: Lowering, value: Value, order: Order) -> ov.Output:
+def _broadcastable(value: Value, order: Order) -> ov.Output:
     """The tensor of a value that meets, in an operation that broadcasts, tensors that are `order` away."""
     if not _extent(value):
         return value.tensor
     missing = len(order) - len(value.order)
     if not missing:
-        return low.arranged(value, order)
-    raised = ops.unsqueeze(low.paid(value), constant(range(missing))).output(0)
-    return low.arranged(plain(raised), order)
+        return arranged(value, order)
+    raised = ops.unsqueeze(paid(value), constant(range(missing))).output(0)
+    return arranged(plain(raised), order)
 
 
-def _prelu(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value] | None:
-    return None if _extent(inputs[1]) else _pointwise(low, node, inputs)
+def _prelu(node: ov.Node, inputs: list[Value]) -> list[Value] | None:
+    return None if _extent(inputs[1]) else _pointwise(node, inputs)
 
 
-def _batch_norm(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value] | None:
+def _batch_norm(node: ov.Node, inputs: list[Value]) -> list[Value] | None:
     """Only the channel axis, 1, has a place of its own."""
     order = inputs[0].order
     if order[1] != 1 or not all(v.is_plain for v in inputs[1:]):
@@ -55,14 +56,14 @@ def _batch_norm(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value
     return _same_order(node, [v.tensor for v in inputs], order)
 
 
-def _axis_attribute(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value]:
+def _axis_attribute(node: ov.Node, inputs: list[Value]) -> list[Value]:
     """Concat, softmax: the axis is an attribute, and all inputs have one rank."""
     order = max((v for v in inputs if not v.is_plain), key=_extent).order
     node.set_attribute("axis", order[int(node.get_attributes()["axis"])])
-    return _same_order(node, [low.arranged(v, order) for v in inputs], order)
+    return _same_order(node, [arranged(v, order) for v in inputs], order)
 
 
-def _axes_input(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value] | None:
+def _axes_input(node: ov.Node, inputs: list[Value]) -> list[Value] | None:
     """Reductions, splits, cumulative sums: the axes are the second input."""
     data, axes = inputs[0], integers(node.input_value(1))
     if not axes or not all(v.is_plain for v in inputs[1:]):
@@ -74,7 +75,7 @@ def _axes_input(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value
     return [Value(o, order) for o in node.outputs()]
 
 
-def _squeeze(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value] | None:
+def _squeeze(node: ov.Node, inputs: list[Value]) -> list[Value] | None:
     axes = integers(node.input_value(1)) if len(inputs) > 1 else None
     if not axes:
         return None
@@ -82,7 +83,7 @@ def _squeeze(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value] |
     return _same_order(node, [inputs[0].tensor, constant(axes)], _without(inputs[0].order, axes))
 
 
-def _unsqueeze(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value] | None:
+def _unsqueeze(node: ov.Node, inputs: list[Value]) -> list[Value] | None:
     """New axes go last in the tensor and where they belong in the order."""
     axes = integers(node.input_value(1))
     if axes is None:
@@ -94,7 +95,7 @@ def _unsqueeze(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value]
     return _same_order(node, [inputs[0].tensor, constant(range(len(old), rank))], order)
 
 
-def _per_axis(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value] | None:
+def _per_axis(node: ov.Node, inputs: list[Value]) -> list[Value] | None:
     """Pad, tile: the second input (and the third, of a pad) has one number an axis."""
     data, vectors = inputs[0], 2 if node.get_type_name() == "Pad" else 1
     shapes = [v.tensor.get_partial_shape() for v in inputs[1 : 1 + vectors]]
@@ -104,7 +105,7 @@ def _per_axis(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value] 
     return _same_order(node, [data.tensor, *moved, *(v.tensor for v in inputs[1 + vectors :])], data.order)
 
 
-def _slice(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value] | None:
+def _slice(node: ov.Node, inputs: list[Value]) -> list[Value] | None:
     data, count = inputs[0], inputs[1].tensor.get_partial_shape()
     if len(inputs) == 5:
         axes = integers(node.input_value(4))
@@ -117,18 +118,24 @@ def _slice(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value] | N
     return [Value(sliced.output(0), data.order)]
 
 
-def _gather(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value] | None:
+def _gather(node: ov.Node, inputs: list[Value]) -> list[Value] | None:
     """Picking along one axis, which a single index removes."""
     data, (indices, axis) = inputs[0], inputs[1:]
     axes, rank = integers(axis.tensor), len(indices.order)
-    if data.is_plain or axes is None or node.get_attributes()["batch_dims"] or rank > 1 or rank_of(indices.tensor) is None:
+    if (
+        data.is_plain
+        or axes is None
+        or node.get_attributes()["batch_dims"]
+        or rank > 1
+        or rank_of(indices.tensor) is None
+    ):
         return None
     axes = [data.order[axes[0]]]
     order = data.order if rank else _without(data.order, axes)
     return _same_order(node, [data.tensor, indices.tensor, constant(axes[0])], order)
 
 
-def _interpolate(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value] | None:
+def _interpolate(node: ov.Node, inputs: list[Value]) -> list[Value] | None:
     """The axes, where there are any, are the last input."""
     attributes = node.get_attributes()
     axes = integers(node.input_value(len(inputs) - 1)) if len(inputs) > 2 else None
@@ -138,12 +145,12 @@ def _interpolate(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Valu
     return _same_order(node, [*(v.tensor for v in inputs[:-1]), constant([order[a] for a in axes])], order)
 
 
-def _shape_of(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value]:
+def _shape_of(node: ov.Node, inputs: list[Value]) -> list[Value]:
     rewire(node, [inputs[0].tensor])
     return [plain(_gathered(node.output(0), inputs[0].order))]
 
 
-def _reshape(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value] | None:
+def _reshape(node: ov.Node, inputs: list[Value]) -> list[Value] | None:
     """Splitting axes, each into several (grouped channels), or joining such axes again, where sizes are known."""
     data, shape = inputs[0], node.get_output_partial_shape(0)
     if shape.is_dynamic or data.tensor.get_partial_shape().is_dynamic:
@@ -187,13 +194,13 @@ def _joined(data: Value, shape: list[int], parts: list[list[int]]) -> list[Value
     return [Value(ops.reshape(data.tensor, constant([shape[a] for a in axes]), False).output(0), inverse(tuple(axes)))]
 
 
-def _matmul(low: Lowering, node: ov.Node, inputs: list[Value]) -> list[Value] | None:
+def _matmul(node: ov.Node, inputs: list[Value]) -> list[Value] | None:
     """A matrix applied to the channels of a map is a convolution of one cell."""
     data, matrix = inputs
     attributes = node.get_attributes()
     rank = len(data.order)
     is_map = 3 <= rank <= 5 and data.order[0] == 0 and data.order[-1] == 1 and not attributes["transpose_a"]
-    if not is_map or low.is_live(node.input_value(1).get_node()) or rank_of(matrix.tensor) != 2:
+    if not is_map or not matrix.is_weight or rank_of(matrix.tensor) != 2:
         return None
     turned = matrix.tensor if attributes["transpose_b"] else ops.transpose(matrix.tensor, constant([1, 0])).output(0)
     kernel = ops.unsqueeze(turned, constant(range(2, rank)))
@@ -230,15 +237,15 @@ def _same_order(node: ov.Node, tensors: Sequence[ov.Output], order: Order) -> li
 
 
 _POINTWISE = """
-    Abs Acos Acosh Asin Asinh Atan Atanh Ceiling Clamp Convert Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HSigmoid HSwish IsFinite IsInf IsNaN
-    Log LogicalNot Mish Negative Relu Round Selu Sigmoid Sign Sin Sinh SoftPlus SoftSign Sqrt Swish Tan Tanh
-    Add BitwiseAnd BitwiseOr Divide Equal FloorMod Greater GreaterEqual Less LessEqual LogicalAnd LogicalOr LogicalXor Maximum
-    Minimum Mod Multiply NotEqual Power Select SquaredDifference Subtract
-""".split()
+    Abs Acos Acosh Add Asin Asinh Atan Atanh BitwiseAnd BitwiseOr Ceiling Clamp Convert Cos Cosh Divide Elu Equal Erf
+    Exp Floor FloorMod Gelu Greater GreaterEqual HSigmoid HSwish HardSigmoid IsFinite IsInf IsNaN Less LessEqual Log
+    LogicalAnd LogicalNot LogicalOr LogicalXor Maximum Minimum Mish Mod Multiply Negative NotEqual Power Relu Round
+    Select Selu Sigmoid Sign Sin Sinh SoftPlus SoftSign Sqrt SquaredDifference Subtract Swish Tan Tanh
+""".split()  # noqa: SIM905
 _AXES_INPUT = """
-    ReduceL1 ReduceL2 ReduceLogicalAnd ReduceLogicalOr ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum CumSum LRN MVN
-    NormalizeL2 Split VariadicSplit
-""".split()
+    CumSum LRN MVN NormalizeL2 ReduceL1 ReduceL2 ReduceLogicalAnd ReduceLogicalOr ReduceMax ReduceMean ReduceMin
+    ReduceProd ReduceSum Split VariadicSplit
+""".split()  # noqa: SIM905
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_POINTWISE, _pointwise),

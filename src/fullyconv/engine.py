@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -24,9 +23,6 @@ from fullyconv.errors import GeometryError, UnsupportedModelError
 __all__ = ["Compiled", "Runnable", "compile"]
 
 PRECISIONS = ("f32", "bf16")
-STATIC_SIZES = 4  # distinct shapes that get a graph of their own before one dynamic graph serves new ones
-STATIC_USES = 3  # uses after which a shape gets its own graph all the same
-WEIGHT_BYTES = 2**30  # compiled graphs hold a copy of the weights each: this bounds their sum
 PREDICT_PIXELS = 16 * 224 * 224  # positions a batch of Keras's own `predict`
 
 Shape = tuple[int, ...]
@@ -37,7 +33,7 @@ class Runnable(Protocol):
 
     `inputs` lists the symbolic inputs (shape with the batch in front, dtype, name); `input` is the same in the
     structure the object is called with. Calling it on backend tensors in that structure computes the inference
-    outputs. An optional `variables` lists its `keras.Variable`s, so that changed weights are noticed.
+    outputs. An optional `weights` lists its `keras.Variable`s, so that changed weights are noticed.
     """
 
     inputs: list[keras.KerasTensor]
@@ -77,8 +73,8 @@ def compile(model: Runnable, precision: str = "f32", *, cache_dir: str | Path | 
 class Compiled:
     """A model ready to run: call it on arrays in the model's input structure, get arrays in its output structure.
 
-    Graphs are compiled at the first call of each shape and a few are kept. Calls from several threads are safe; they wait for
-    each other.
+    The first shapes get a graph each, compiled at their first call; after that one graph of unknown sizes serves
+    the new ones. Calls from several threads are safe; they wait for each other.
 
     Attributes:
         compile_seconds: Time the last call spent tracing and compiling; 0 for a shape already compiled, and on
@@ -130,13 +126,10 @@ class _Weights:
     """Notices assignment: Keras's openvino backend gives a variable a new tensor each time."""
 
     def __init__(self, model: Runnable) -> None:
-        self._held = [(v, v.value) for v in getattr(model, "variables", ())] if _on_openvino() else []
+        self._held = [(v, v.value) for v in getattr(model, "weights", ())] if _on_openvino() else []
 
     def changed(self) -> bool:
         return any(variable.value is not value for variable, value in self._held)
-
-    def nbytes(self) -> int:
-        return sum(int(np.prod(v.shape)) * 4 for v, _ in self._held)
 
 
 class _Runner(Protocol):
@@ -148,73 +141,26 @@ class _Runner(Protocol):
 def _runner(model: Runnable, precision: str, cache_dir: str | Path | None) -> _Runner:
     if not _on_openvino():
         return _KerasRunner(model)
-    config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    from fullyconv._openvino import OpenVINORunner  # noqa: PLC0415  other backends run without OpenVINO
+
+    config = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     if cache_dir is not None:
         config["CACHE_DIR"] = str(cache_dir)
-    return _OpenVINORunner(model, config)
-
-
-class _OpenVINORunner:
-    """Compiled graphs by input shape, least recently used first."""
-
-    def __init__(self, model: Runnable, config: dict[str, Any]) -> None:
-        self._model = model
-        self._config = config
-        self._kept = _graphs_kept(model)
-        self.clear()
-
-    def clear(self) -> None:
-        self._graphs: OrderedDict[tuple[Shape, ...], Callable[[list[np.ndarray]], Any]] = OrderedDict()
-        self._uses: Counter[tuple[Shape, ...]] = Counter()
-        self._dynamic_works = True
-
-    def prepare(self, shapes: list[Shape]) -> Callable[[list[np.ndarray]], Any]:
-        key = tuple(shapes)
-        self._uses[key] += 1
-        if key not in self._graphs and self._prefers_dynamic(key):
-            return self._dynamic() or self._graph(key)
-        return self._graph(key)
-
-    def _prefers_dynamic(self, key: tuple[Shape, ...]) -> bool:
-        return self._dynamic_works and len(self._uses) > STATIC_SIZES and self._uses[key] < STATIC_USES
-
-    def _dynamic(self) -> Callable[[list[np.ndarray]], Any] | None:
-        try:
-            return self._graph(tuple((-1, *(-1 if n is None else n for n in t.shape[1:])) for t in self._model.inputs))
-        except Exception:  # some layers need sizes while tracing: each size then keeps a graph of its own
-            self._dynamic_works = False
-            return None
-
-    def _graph(self, key: tuple[Shape, ...]) -> Callable[[list[np.ndarray]], Any]:
-        if key not in self._graphs:
-            while len(self._graphs) >= self._kept:
-                self._graphs.popitem(last=False)
-            self._graphs[key] = self._build(key)
-        self._graphs.move_to_end(key)
-        return self._graphs[key]
-
-    def _build(self, shapes: Sequence[Shape]) -> Callable[[list[np.ndarray]], Any]:
-        from fullyconv import _openvino
-
-        graph, structure = _openvino.trace(_caller(self._model), self._model.inputs, self._model.input, shapes)
-        return _openvino.compiled(_openvino.lower(graph), structure, self._config)
-
-
-def _graphs_kept(model: Runnable) -> int:
-    weights = sum(int(np.prod(v.shape)) * 4 for v in getattr(model, "variables", ()))
-    return max(2, min(2 * STATIC_SIZES, WEIGHT_BYTES // max(weights, 1)))
+    weight_bytes = 4 * sum(int(np.prod(v.shape)) for v in getattr(model, "weights", ()))
+    return OpenVINORunner(_caller(model), model.inputs, _structure(model), weight_bytes, config)
 
 
 class _KerasRunner:
     """Keras's own `predict` for models, a plain call without gradients for anything else."""
 
     def __init__(self, model: Runnable) -> None:
-        self._model = model
+        self._model: Any = model
 
     def clear(self) -> None:
         """Nothing is kept here."""
 
-    def prepare(self, shapes: list[Shape]) -> Callable[[list[np.ndarray]], Any]:
+    def prepare(self, shapes: list[Shape]) -> Callable[[list[np.ndarray]], Any]:  # noqa: ARG002
+        """What runs arrays of these shapes."""
         return self._predict if isinstance(self._model, keras.Model) else self._call
 
     def _predict(self, arrays: list[np.ndarray]) -> Any:
@@ -227,13 +173,13 @@ class _KerasRunner:
             return self._model(self._pack([keras.ops.convert_to_tensor(a) for a in arrays]))
 
     def _pack(self, flat: list[Any]) -> Any:
-        return keras.tree.pack_sequence_as(self._model.input, flat)
+        return keras.tree.pack_sequence_as(_structure(self._model), flat)
 
 
 def _no_gradients() -> AbstractContextManager[Any]:
     if keras.backend.backend() != "torch":
         return nullcontext()
-    import torch
+    import torch  # noqa: PLC0415  present on this backend only
 
     return torch.no_grad()
 
@@ -261,12 +207,17 @@ def _check_precision(precision: str) -> None:
 
 
 def _check_model(model: Any) -> None:
-    if not (_has(model, "inputs") and _has(model, "input") and callable(model)):
+    if not (_has(model, "inputs") and (isinstance(model, keras.Sequential) or _has(model, "input"))):
         raise UnsupportedModelError(
             f"{getattr(model, 'name', type(model).__name__)!r} has no symbolic inputs, so it cannot be compiled.\n"
             "  Its call cannot be traced without knowing what it takes.\n"
             "  Build it as a Functional model, or give a Sequential model a keras.Input as its first layer."
         )
+
+
+def _structure(model: Runnable) -> Any:
+    """The inputs as the model is called with them; a Sequential model has one, and does not tell."""
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
 
 
 def _has(model: Any, name: str) -> bool:
@@ -289,11 +240,12 @@ def _is_single(model: Runnable) -> bool:
 
 
 def _flat(model: Runnable, x: Any) -> list[Any]:
-    if isinstance(x, dict) and isinstance(model.input, dict):
-        missing = sorted(set(model.input) - set(x))
+    names = _structure(model)
+    if isinstance(x, dict) and isinstance(names, dict):
+        missing = sorted(set(names) - set(x))
         if missing:
-            raise GeometryError(f"The model's input {missing[0]!r} is missing: it takes {sorted(model.input)}.")
-        x = {name: x[name] for name in model.input}
+            raise GeometryError(f"The model's input {missing[0]!r} is missing: it takes {sorted(names)}.")
+        x = {name: x[name] for name in names}
     return keras.tree.flatten(x)
 
 
