@@ -1,0 +1,180 @@
+"""The only file that touches Keras beyond its public layers: walking a graph, and a new layer from an old one.
+
+What is private here, and why there is no public way to it:
+
+- `Function._run_through_graph` with a `call_fn` interprets a graph call by call, with the arguments as recorded.
+- `Sequential._functional` is the graph of a Sequential model.
+- `keras.src.ops` holds the classes of the operations, which the public functions of `keras.ops` create unnamed.
+- `keras.src.applications` holds the custom layers of ConvNeXt and InceptionResNet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.applications.convnext import LayerScale, StochasticDepth
+from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+from keras.src.models.functional import Functional
+from keras.src.ops import core as core_operations
+from keras.src.ops import nn as nn_operations
+from keras.src.ops import numpy as numpy_operations
+from keras.src.ops.function import Function
+from keras.src.ops.operation import Operation
+
+__all__ = [
+    "CustomScaleLayer",
+    "LayerScale",
+    "Operation",
+    "StochasticDepth",
+    "core_operations",
+    "nn_operations",
+    "numpy_operations",
+]
+
+Visit = Callable[..., Any]
+
+
+def graph_of(operation: Any) -> Function | None:
+    """The graph inside a model, or None for anything that is not a Sequential or Functional model."""
+    if isinstance(operation, keras.Sequential):
+        plain = type(operation).call is keras.Sequential.call
+        return operation._functional if plain and operation.built else None
+    if isinstance(operation, Functional):
+        return operation if type(operation).call is Functional.call else None
+    return operation if type(operation) is Function else None
+
+
+def walk(model: Any, inputs: Any, visit: Visit, leave: Visit = lambda operation, outputs: None) -> Any:
+    """Interpret a model: `visit(operation, *args, **kwargs)` is called for each call of its graph, inner models inlined.
+
+    Args:
+        model: A model with a graph.
+        inputs: What stands for its input tensors, flat or in their structure.
+        visit: Returns what stands for the outputs of the call.
+        leave: Called with each operation or inner model, and what stands for its outputs.
+
+    Returns:
+        What stands for the outputs, in the model's structure.
+    """
+
+    def call(operation, *args, **kwargs):
+        inner = graph_of(operation) is not None
+        outputs = walk(operation, args[0], visit, leave) if inner else visit(operation, *args, **kwargs)
+        leave(operation, outputs)
+        return outputs
+
+    graph = graph_of(model)
+    if graph is None:
+        raise TypeError(f"{type(model).__name__} has no graph to walk")
+    return graph._run_through_graph(keras.tree.flatten(inputs), call_fn=call)
+
+
+def operations_of(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every operation of a model with the name of the inner model it is in, inner models inlined."""
+    graph = graph_of(model)
+    for operation in graph.operations if graph is not None else ():
+        if graph_of(operation) is not None:
+            yield from operations_of(operation, operation.name)
+        elif not (prefix and isinstance(operation, keras.layers.InputLayer)):
+            yield prefix, operation
+
+
+def input_structure(model: Any) -> Any:
+    """The input tensors of a model, in the structure its caller uses."""
+    return graph_of(model)._inputs_struct
+
+
+def output_spec(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Shapes and dtypes that an operation returns for symbolic arguments, without calling it."""
+    return operation.compute_output_spec(*args, **kwargs)
+
+
+def rule_for(operation: Any, table: Mapping[type, Any]) -> Any:
+    """The entry of the operation's class, else of the nearest parent that shares its `call`, else None."""
+    for cls in type(operation).__mro__:
+        if cls in table:
+            return table[cls]
+        if "call" in vars(cls):
+            return None
+    return None
+
+
+def parameters(operation: Operation) -> dict[str, Any]:
+    """What an operation was created with, without its name."""
+    config = dict(operation.get_config())
+    config.pop("name", None)
+    return config
+
+
+def arrays(layer: keras.layers.Layer) -> dict[str, Callable[[], np.ndarray]]:
+    """The layer's weights by name, each fetched when called, with LoRA folded into the kernel."""
+    fetch = {w.name: (lambda w=w: keras.ops.convert_to_numpy(w)) for w in layer.weights}
+    if getattr(layer, "lora_enabled", False):
+        fetch["kernel"] = lambda: keras.ops.convert_to_numpy(layer.kernel)
+    return fetch
+
+
+def is_quantized(layer: Any) -> bool:
+    """Whether the layer computes with integer or float8 weights."""
+    return getattr(getattr(layer, "dtype_policy", None), "quantization_mode", None) is not None
+
+
+@contextmanager
+def _created_with(layer: keras.layers.Layer, values: dict[str, Callable[[], np.ndarray]]) -> Iterator[None]:
+    """Let the layer create its variables from these values, so that no initial value is ever allocated."""
+    original = layer.add_weight
+
+    def add_weight(*args, name=None, **kwargs):
+        if name in values:
+            value = values.pop(name)
+            kwargs["initializer"] = lambda shape, dtype=None: _fitting(layer, name, value(), shape)
+        return original(*args, name=name, **kwargs)
+
+    layer.add_weight = add_weight
+    try:
+        yield
+    finally:
+        del layer.add_weight
+
+
+def _fitting(layer, name, value, shape):
+    if tuple(value.shape) != tuple(shape):
+        raise ValueError(f"{layer.name}: weight {name} has shape {tuple(value.shape)}, expected {tuple(shape)}")
+    return value
+
+
+def build_layer(
+    kind: type, config: Mapping[str, Any], values: dict[str, Callable[[], np.ndarray]], args: Any, kwargs: Any
+) -> tuple[keras.layers.Layer, Any]:
+    """A new layer with these weights, called on symbolic tensors.
+
+    Returns:
+        The layer and its symbolic output.
+
+    Raises:
+        ValueError: a value has no variable of its name, or one of another shape.
+    """
+    layer = kind.from_config(dict(config))
+    values = dict(values)
+    with _created_with(layer, values):
+        outputs = layer(*args, **kwargs)
+    if values:
+        raise ValueError(f"{layer.name} has no weights named {sorted(values)}")
+    return layer, outputs
+
+
+def copy_weights(source: keras.layers.Layer, layer: keras.layers.Layer) -> None:
+    """Copy weights by position, for layers that keep their weights in layers of their own."""
+    for old, new in zip(source.weights, layer.weights, strict=True):
+        new.assign(keras.ops.convert_to_numpy(old))
+
+
+def has_own_weights(layer: keras.layers.Layer) -> bool:
+    """Whether each weight of the layer is its own and has a name of its own."""
+    own = {id(w) for w in (*layer._trainable_variables, *layer._non_trainable_variables)}
+    names = [w.name for w in layer.weights]
+    return len(set(names)) == len(names) and all(id(w) in own for w in layer.weights)

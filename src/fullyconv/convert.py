@@ -1,0 +1,283 @@
+"""Carry a plan out, layer by layer, moving the weights; what the result can do, and how it is saved and loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from fullyconv import _keras
+from fullyconv.engine import Compiled, compile
+from fullyconv.errors import GeometryError, InputTooSmallError, OutputError, WindowError
+from fullyconv.geometry import Grid
+from fullyconv.plan import Plan, plan
+from fullyconv.rules.rule import Blueprint, Map, Recipe
+
+MEMBER = "fullyconv.json"
+
+
+def convert(model: keras.Model | Plan, **options: Any) -> FullyConv:
+    """A fully convolutional network that gives the classifier's answer at every position of an image of any size.
+
+    At the window it equals the classifier. What holds elsewhere is what its grids say. The classifier is left as it
+    is, and shares nothing with the result.
+
+    Args:
+        model: A classifier, or a `Plan` of one.
+        **options: Those of `fullyconv.plan`.
+
+    Returns:
+        A `FullyConv`, whose `model` is a plain `keras.Model`.
+
+    Raises:
+        UnsupportedLayerError: layers have no rule; all of them are named.
+        UnsupportedModelError: the model has no graph, or reads no image.
+        WindowError: the window is missing, or contradicts the model.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(5)])
+        >>> fullyconv.convert(model).model.output_shape
+        (None, None, None, 5)
+    """
+    made = model if isinstance(model, Plan) else plan(model, **options)
+    if made is model and options:
+        raise TypeError(f"A plan has its options already: give {sorted(options)} to fullyconv.plan instead.")
+    return FullyConv(_Builder(made).model(), made.grids, plan=made)
+
+
+class _Builder:
+    """Builds what a plan describes, each layer once and each call in order."""
+
+    def __init__(self, made: Plan) -> None:
+        self.plan = made
+        self.built: dict[int, Any] = {}
+        self.tensors: dict[int, Any] = {}
+
+    def model(self) -> keras.Model:
+        """The model of the plan."""
+        inputs = self._inputs()
+        needed = _needed(self.plan.outputs)
+        for recipe in self.plan.recipes:
+            if id(recipe) in needed:
+                self.tensors[id(recipe)] = self._call(recipe)
+        outputs = [self._tensor(x.recipe) for x in self.plan.outputs]
+        structure = keras.tree.pack_sequence_as(self.plan.structure, outputs)
+        return keras.Model(inputs, structure, name=self.plan.model.name)
+
+    def _inputs(self) -> Any:
+        structure = _keras.input_structure(self.plan.model)
+        tensors = [self._input(t, x) for t, x in zip(keras.tree.flatten(structure), self.plan.inputs, strict=True)]
+        return keras.tree.pack_sequence_as(structure, tensors)
+
+    def _input(self, source: Any, x: Map) -> Any:
+        sizes = (None,) * x.rank
+        shape = (x.channels, *sizes) if x.channels_first else (*sizes, x.channels)
+        tensor = keras.Input(shape if x.axes else (x.channels,), dtype=source.dtype, name=source.name)
+        self.tensors[id(x.recipe)] = tensor
+        if not x.axes:
+            ones = (x.channels, *x.size) if x.channels_first else (*x.size, x.channels)
+            self.tensors[id(x.recipe)] = keras.layers.Reshape(ones, name=f"{source.name}_everywhere")(tensor)
+        return tensor
+
+    def _tensor(self, recipe: Recipe) -> Any:
+        if id(recipe) not in self.tensors and recipe.blueprint is None:
+            whole, i = recipe.args
+            return self.tensors[id(whole)][i]
+        return self.tensors[id(recipe)]
+
+    def _call(self, recipe: Recipe) -> Any:
+        blueprint = recipe.blueprint
+        args, kwargs = keras.tree.map_structure(
+            lambda x: self._tensor(x) if isinstance(x, Recipe) else x, (recipe.args, dict(recipe.kwargs))
+        )
+        if id(blueprint) in self.built:
+            return self.built[id(blueprint)](*args, **kwargs)
+        built, outputs = _build(blueprint, args, kwargs)
+        self.built[id(blueprint)] = built
+        return outputs
+
+
+def _needed(outputs: Sequence[Map]) -> set[int]:
+    """Ids of the recipes that the outputs depend on."""
+    needed: set[int] = set()
+    stack = [x.recipe for x in outputs]
+    while stack:
+        recipe = stack.pop()
+        if id(recipe) not in needed:
+            needed.add(id(recipe))
+            stack += [x for x in keras.tree.flatten((recipe.args, dict(recipe.kwargs))) if isinstance(x, Recipe)]
+    return needed
+
+
+def _build(blueprint: Blueprint, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    if not issubclass(blueprint.kind, keras.layers.Layer):
+        operation = blueprint.kind(**blueprint.config)
+        return operation, operation(*args, **kwargs)
+    fetch = _keras.arrays(blueprint.source) if blueprint.arrange else {}
+    values = {name: (lambda name=name, move=move: move(fetch[name]())) for name, move in blueprint.arrange.items()}
+    layer, outputs = _keras.build_layer(blueprint.kind, blueprint.config, values, args, kwargs)
+    if blueprint.source is not None and not blueprint.arrange:
+        _keras.copy_weights(blueprint.source, layer)
+    return layer, outputs
+
+
+class FullyConv:
+    """A fully convolutional network and where its cells lie.
+
+    Args:
+        model: The network, a plain `keras.Model` whose spatial sizes are None.
+        grids: The grid of each output, in the outputs' structure.
+        plan: The plan it was made by, if it was.
+        labels: Names of its classes.
+        preprocess: How images are prepared for it.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        grids: Any,
+        plan: Plan | None = None,
+        labels: Sequence[str] | None = None,
+        preprocess: Any = None,
+    ) -> None:
+        self.model = model
+        self.grids = grids
+        self.plan = plan
+        self.labels = list(labels) if labels is not None else None
+        self.preprocess = preprocess
+        self._compiled: Compiled | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the only output.
+
+        Raises:
+            GeometryError: there are several outputs.
+        """
+        grids = keras.tree.flatten(self.grids)
+        if len(grids) > 1:
+            raise GeometryError(
+                f"{self.model.name!r} has {len(grids)} outputs, each with a grid of its own.\nTake one from `.grids`."
+            )
+        return grids[0]
+
+    @property
+    def exactness(self) -> str:
+        """The weakest exactness of its outputs: `"exact"`, `"native"` or `"approximate"`."""
+        order = ("exact", "native", "approximate")
+        return max((grid.exactness for grid in keras.tree.flatten(self.grids)), key=order.index)
+
+    @property
+    def window(self) -> tuple[int, ...]:
+        """Spatial size of the classifier's input, which is the smallest input."""
+        return keras.tree.flatten(self.grids)[0].window
+
+    @property
+    def data_format(self) -> str:
+        """`"channels_last"` or `"channels_first"`."""
+        image = next(t for t in self.model.inputs if len(t.shape) > 2)
+        return "channels_first" if image.shape[1] is not None else "channels_last"
+
+    def predict(self, x: Any) -> Any:
+        """The maps of a batch of images, through the engine.
+
+        Args:
+            x: Images, `(batch, *spatial, channels)` or channels first as the model has them, in its input structure.
+
+        Returns:
+            NumPy arrays `(batch, *cells, units)`, in the outputs' structure.
+
+        Raises:
+            InputTooSmallError: an image is smaller than the window.
+            GeometryError: an image has another rank or number of channels.
+        """
+        self._check(x)
+        if self._compiled is None:
+            self._compiled = compile(self.model)
+        return self._compiled(x)
+
+    __call__ = predict
+
+    def _check(self, x: Any) -> None:
+        first = self.data_format == "channels_first"
+        for array, tensor in zip(keras.tree.flatten(x), self.model.inputs, strict=True):
+            shape = np.shape(array)
+            channel = 1 if first else -1
+            if len(shape) != len(tensor.shape) or shape[channel] != tensor.shape[channel]:
+                raise GeometryError(
+                    f"The input has the shape {shape}, but {self.model.name!r} reads {tensor.shape}.\n"
+                    f"Give a batch of images with the channels {'first' if first else 'last'}."
+                )
+            size = shape[2:] if first else shape[1:-1]
+            if any(n < w for n, w in zip(size, self.window, strict=False)):
+                raise InputTooSmallError(size, self.window)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save as a `.keras` file, which stock Keras opens too; grids, labels and preprocessing travel in it.
+
+        The file is written under a temporary name and renamed, so that a failure leaves no half of one.
+
+        Raises:
+            OutputError: the path does not end in `.keras`, or cannot be written.
+        """
+        target = Path(path)
+        if target.suffix != ".keras":
+            raise OutputError(f"Cannot save to {target}: the file must end in .keras, which keeps graphs of operations.")
+        try:
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fullyconv-") as folder:
+                draft = Path(folder) / target.name
+                self.model.save(draft)
+                with zipfile.ZipFile(draft, "a") as archive:
+                    archive.writestr(MEMBER, json.dumps(self._facts()))
+                draft.replace(target)
+        except OSError as error:
+            raise OutputError(f"Cannot write {target}: {error.strerror or error}.") from error
+
+    def _facts(self) -> dict[str, Any]:
+        options = {} if self.plan is None else self.plan.options
+        kept = {name: options[name] for name in ("pool", "context") if name in options}
+        preprocess = None if callable(self.preprocess) else self.preprocess
+        return {"window": self.window, "labels": self.labels, "preprocess": preprocess, **kept}
+
+    def __repr__(self) -> str:
+        """Its name, window and exactness."""
+        return f"<FullyConv {self.model.name!r}, window {self.window}, {self.exactness}>"
+
+
+def load(path: str | os.PathLike[str], window: int | Sequence[int] | None = None, **options: Any) -> FullyConv:
+    """A saved fully convolutional network, its grids worked out again from its graph.
+
+    Args:
+        path: A `.keras` file, saved by `FullyConv.save` or, after fine-tuning, by Keras.
+        window: Spatial size of the classifier's input; needed where Keras saved the file, which drops it.
+        **options: Those of `keras.models.load_model`.
+
+    Returns:
+        A `FullyConv`.
+
+    Raises:
+        WindowError: the window is neither in the file nor given.
+    """
+    model = keras.models.load_model(path, compile=False, **options)
+    facts = _read_facts(path)
+    window = window or facts.get("window")
+    if window is None:
+        raise WindowError(
+            f"{Path(path).name} does not say which window its network was made for: Keras saved it, which drops that.\n"
+            f"Give the size it was trained on:  fullyconv.load(path, window=224)"
+        )
+    made = plan(model, window=window, pool="global" if facts.get("pool") == "global" else "window")
+    return FullyConv(model, made.grids, labels=facts.get("labels"), preprocess=facts.get("preprocess"))
+
+
+def _read_facts(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(MEMBER)) if MEMBER in archive.namelist() else {}

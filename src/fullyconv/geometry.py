@@ -1,0 +1,270 @@
+"""Where the cells of a map lie in the input: pure numbers, no Keras.
+
+An `Axis` describes one spatial axis of one tensor of a network, relative to the input. It is composed layer by layer
+(`slide`, `upsample`, `meet`) while a plan walks the network, so the geometry that is reported and the network that is
+built cannot disagree. A `Grid` is the axes of one output, with what they mean.
+
+Intervals are half-open everywhere. Positions are integers, or fractions behind an upsampling; a field without an end
+(a pooling over the whole image) has infinite bounds.
+
+The receptive-field arithmetic is that of Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural
+Networks", Distill 2019, with the interval kept in place of a size, since frozen padding makes it asymmetric.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from fullyconv.errors import GeometryError
+
+Number = int | Fraction | float
+
+
+def _plain(number: Number) -> Number:
+    """The same number as an int where it is one."""
+    return int(number) if not math.isinf(number) and number == int(number) else number
+
+
+@dataclass(frozen=True)
+class Length:
+    """How many cells there are for an input of `n` pixels: a chain of `n -> (n * times + plus) // over`.
+
+    Nested floor divisions collapse, so that every network without upsampling is one link: two branches can be compared
+    by comparing two integers.
+    """
+
+    links: tuple[tuple[int, int, int], ...] = ((1, 0, 1),)
+
+    def __call__(self, n: int) -> int:
+        for times, plus, over in self.links:
+            n = max(0, (n * times + plus) // over)
+        return n
+
+    def then(self, times: int, plus: int, over: int) -> Length:
+        """The length after one more layer."""
+        head, (t, p, o) = self.links[:-1], self.links[-1]
+        if times == 1:
+            return Length((*head, (t, p + plus * o, o * over)))
+        return Length((*self.links, (times, plus, over)))
+
+    def excess(self, other: Length, sizes: range) -> int:
+        """Above zero if this is the longer for some of the sizes, below if the other is, zero if they never differ.
+
+        Raises:
+            GeometryError: each is the longer for some size.
+        """
+        if self == other:
+            return 0
+        differences = [self(n) - other(n) for n in sizes]
+        low, high = min(differences), max(differences)
+        if low < 0 < high:
+            raise GeometryError("each of the merged branches is the longer one for some image sizes")
+        return high if high > 0 else low
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One spatial axis of a map.
+
+    Args:
+        window: Size in pixels of the input the classifier was built for.
+        stride: Pixels from one cell to the next.
+        field: Half-open interval of the pixels that can influence cell 0. Negative positions are padding.
+        length: Number of cells as a function of the input's size.
+        whole: Whether the axis has one cell that stands for the whole image.
+        slides: Whether cells near the start see as far as those further in (a context clamps its position there).
+    """
+
+    window: int
+    stride: Number = 1
+    field: tuple[Number, Number] = (0, 1)
+    length: Length = Length()
+    whole: bool = False
+    slides: bool = False
+
+    def cells(self, size: int) -> int:
+        """Number of cells the model returns for an input of `size` pixels."""
+        return 1 if self.whole else self.length(size)
+
+    @property
+    def native(self) -> int:
+        """Number of cells at the window."""
+        return self.cells(self.window)
+
+    @property
+    def extent(self) -> Number:
+        """Pixels that a cell stands for: the window of a head's cell, the stride of a trunk's."""
+        return self.window if self.native == 1 or math.isinf(self.field[0]) else self.stride
+
+    @property
+    def offset(self) -> Number:
+        """Where the box of cell 0 starts, in pixels."""
+        if self.extent == self.window and self.native == 1:
+            return 0
+        if math.isinf(self.field[0]):
+            return _plain(Fraction(self.window - self.native * Fraction(self.stride), 2))
+        return _plain(Fraction(self.field[0] + self.field[1] - self.stride, 2))
+
+    @property
+    def inside(self) -> bool:
+        """Whether nothing outside the window influences any of its cells."""
+        low, high = self.field
+        return low >= 0 and high + (self.native - 1) * self.stride <= self.window
+
+    def slide(self, kernel: int, stride: int = 1, left: int = 0, right: int = 0) -> Axis:
+        """The axis after something of this kernel and stride slides over it, padded as told."""
+        low, high = self.field
+        return replace(
+            self,
+            stride=_plain(self.stride * stride),
+            field=(_plain(low - left * self.stride), _plain(high + (kernel - 1 - left) * self.stride)),
+            length=self.length.then(1, left + right - kernel + stride, stride),
+        )
+
+    def upsample(self, factor: int, reach: int = 0) -> Axis:
+        """The axis after each cell became `factor` cells, interpolated from `reach` neighbours."""
+        low, high = self.field
+        back = 0 if factor == 1 else self.stride - Fraction(self.stride, factor)
+        return replace(
+            self,
+            stride=_plain(Fraction(self.stride, factor)),
+            field=(_plain(low - back - reach * self.stride), _plain(high + reach * self.stride)),
+            length=self.length.then(factor, 0, 1),
+        )
+
+    def spread(self, context: Axis, size: int) -> Axis:
+        """This map's axis after a context (one cell a window, every q-th position) was merged back onto it.
+
+        Args:
+            context: Axis of the pooled cells.
+            size: This map's number of cells at the window.
+        """
+        ratio = int(context.stride / self.stride)
+        before = (size - ratio) // 2
+        low = context.field[0] - (before + ratio - 1) * self.stride
+        high = context.field[1] - before * self.stride
+        return replace(self, field=(_plain(min(low, self.field[0])), _plain(max(high, self.field[1]))), slides=True)
+
+    def unbounded(self) -> Axis:
+        """The same cells, each of which sees the whole image."""
+        return replace(self, field=(-math.inf, math.inf))
+
+    def meet(self, other: Axis) -> Axis:
+        """The axis of two merged maps, cropped to the shorter one."""
+        longer = self.excess(other) > 0
+        low, high = min(self.field[0], other.field[0]), max(self.field[1], other.field[1])
+        return replace(
+            self, field=(low, high), length=other.length if longer else self.length, slides=self.slides or other.slides
+        )
+
+    def excess(self, other: Axis) -> int:
+        """Above zero where this axis is the longer one; see `Length.excess`."""
+        period = math.ceil(max(self.stride, other.stride)) * 4
+        return self.length.excess(other.length, range(self.window, self.window + period))
+
+    def cell_to_box(self, index: int, field: bool = False) -> tuple[Number, Number]:
+        """The pixels of a cell: its window, or with `field` everything that can influence it."""
+        if not field:
+            start = self.offset + index * self.stride
+            return (_plain(start), _plain(start + self.extent))
+        low, high = (_plain(end + index * self.stride) for end in self.field)
+        shift = -low if self.slides and low < 0 and not math.isinf(low) else 0
+        return (_plain(low + shift), _plain(high + shift))
+
+    def box_to_cells(self, box: tuple[Number, Number]) -> tuple[int, int]:
+        """The cells whose own box lies inside the box of pixels, as a half-open range (never negative)."""
+        first = max(0, math.ceil((box[0] - self.offset) / self.stride))
+        last = math.floor((box[1] - self.offset - self.extent) / self.stride)
+        return (first, max(first, last + 1))
+
+    def windows_inside(self, size: int) -> int:
+        """Number of cells whose window lies inside an input of `size` pixels."""
+        if self.native != 1 or self.whole:
+            return self.cells(size)
+        return min(self.cells(size), math.floor((size - self.window) / self.stride) + 1)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the cells of one output lie in the input, and what they are worth.
+
+    Args:
+        axes: One `Axis` per spatial axis, in the order of the input.
+        reasons: Names of the layers for which the grid is not exact, each with its reason.
+        approximate: Whether a layer mixes more than its window (a context, a spatial normalisation).
+
+    Example:
+        >>> grid = Grid((Axis(window=6).slide(3).slide(4),))
+        >>> grid.window, grid.stride, grid.receptive_field, grid.exactness
+        ((6,), (1,), ((0, 6),), 'exact')
+        >>> grid.cells((9,)), grid.cell_to_box((2,))
+        ((4,), ((2, 8),))
+    """
+
+    axes: tuple[Axis, ...]
+    reasons: tuple[str, ...] = ()
+    approximate: bool = False
+
+    @property
+    def window(self) -> tuple[int, ...]:
+        """Size of the input the classifier was built for, in pixels."""
+        return tuple(axis.window for axis in self.axes)
+
+    @property
+    def stride(self) -> tuple[Number, ...]:
+        """Pixels from one cell to the next."""
+        return tuple(axis.stride for axis in self.axes)
+
+    @property
+    def offset(self) -> tuple[Number, ...]:
+        """Where the box of cell 0 starts, in pixels."""
+        return tuple(axis.offset for axis in self.axes)
+
+    @property
+    def receptive_field(self) -> tuple[tuple[Number, Number], ...]:
+        """Half-open interval of the pixels that can influence cell 0; negative positions are padding."""
+        return tuple(axis.field for axis in self.axes)
+
+    @property
+    def exactness(self) -> str:
+        """`"exact"`, `"native"` or `"approximate"`: what a cell is worth beside the classifier on its window.
+
+        - exact: every cell equals the classifier on its window.
+        - native: equal at the window; elsewhere cells see real neighbours where the classifier saw padding.
+        - approximate: as native, and a layer mixes more than the window.
+        """
+        if self.approximate:
+            return "approximate"
+        return "exact" if all(axis.inside for axis in self.axes) else "native"
+
+    @property
+    def smallest_input(self) -> tuple[int, ...]:
+        """The smallest input, which is the window."""
+        return self.window
+
+    def cells(self, size: Sequence[int]) -> tuple[int, ...]:
+        """Number of cells the model returns for an input of `size` pixels."""
+        return tuple(axis.cells(n) for axis, n in self._each(size))
+
+    def windows_inside(self, size: Sequence[int]) -> tuple[int, ...]:
+        """Number of cells whose window lies inside an input of `size` pixels."""
+        return tuple(axis.windows_inside(n) for axis, n in self._each(size))
+
+    def cell_to_box(self, index: Sequence[int], field: bool = False) -> tuple[tuple[Number, Number], ...]:
+        """Half-open pixel intervals of a cell, one per axis: its window, or with `field` its receptive field."""
+        return tuple(axis.cell_to_box(i, field) for axis, i in self._each(index))
+
+    def box_to_cells(self, box: Sequence[tuple[Number, Number]]) -> tuple[tuple[int, int], ...]:
+        """Half-open ranges of the cells whose windows lie inside the box of pixels."""
+        return tuple(axis.box_to_cells(interval) for axis, interval in self._each(box))
+
+    def _each(self, values):
+        if len(values) != len(self.axes):
+            raise GeometryError(
+                f"This grid has {len(self.axes)} spatial axes, but {len(values)} values were given: {tuple(values)}.\n"
+                f"Give one value per spatial axis, without batch and channels."
+            )
+        return zip(self.axes, values, strict=True)

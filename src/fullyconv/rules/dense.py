@@ -1,0 +1,114 @@
+"""Dense layers: the convolutions that compute them at every window."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from fullyconv import _keras
+from fullyconv.rules.conv import class_of_rank, slid
+from fullyconv.rules.pointwise import activated
+from fullyconv.rules.rule import Arrange, Decline, Map, Site, config_of, describe_size
+
+
+def dense(layer: keras.layers.Dense, x: Map, *, site: Site, **_: Any) -> Map:
+    """The convolution that computes a Dense layer at every window.
+
+    given     (N, h*w*c) @ (h*w*c, u)               -> (N, u)
+    result    (N, H, W, c) * kernel (h, w, c, u)    -> (N, H-h+1, W-w+1, u)
+    """
+    if _keras.is_quantized(layer):
+        raise Decline("is quantized", "convert the float model, then quantize the result")
+    if len(x.shape) == 1:
+        return _convolution(layer, x, site)
+    if x.is_map and not x.channels_first:
+        return _along_channels(layer, x, site)
+    raise Decline(_mixes(x, "its last axis"), "move the channels last before it, or flatten")
+
+
+def einsum_dense(layer: keras.layers.EinsumDense, x: Map, *, site: Site, **_: Any) -> Map:
+    """The same layer where it contracts the channels of a map; a 1x1 convolution on a vector."""
+    if not _contracts_last(layer):
+        raise Decline(f"computes {layer.equation!r}, which is more than a product over channels", "use a Dense layer")
+    if len(x.shape) == 1:
+        return _convolution(layer, x, site)
+    if x.is_map and not x.channels_first:
+        return _along_channels(layer, x, site)
+    raise Decline(_mixes(x, "its last axis"), "move the channels last before it, or flatten")
+
+
+def _mixes(x: Map, what: str) -> str:
+    return f"multiplies along {what} of a tensor of shape {x.shape}, which is not its channels"
+
+
+def _along_channels(layer: keras.layers.Layer, x: Map, site: Site) -> Map:
+    recipe = site.layer(type(layer), config_of(layer), x, source=layer)
+    return x.then(recipe, shape=site.shape, channels=site.shape[-1], dtype=site.dtype)
+
+
+def _contracts_last(layer: keras.layers.EinsumDense) -> bool:
+    """Whether the equation is `...c,cd->...d`, whatever its letters."""
+    inputs, output = layer.equation.replace(" ", "").split("->")
+    value, kernel = inputs.split(",")
+    bias = set(layer.bias_axes or output[-1]) == {output[-1]}
+    return bias and len(kernel) == 2 and value[-1] == kernel[0] and output == value[:-1] + kernel[1]
+
+
+def _convolution(layer: keras.layers.Layer, x: Map, site: Site) -> Map:
+    units, kernel = site.shape[-1], (*x.size, x.channels, site.shape[-1])
+    arrange = {"kernel": Arrange(rows(x), kernel)}
+    if "bias" in _keras.arrays(layer):
+        arrange["bias"] = Arrange()
+    config, activation = convolution_config(layer, x, units)
+    recipe = site.layer(class_of_rank("Conv", x.rank), config, x, source=layer, arrange=arrange)
+    ones, zeros = (1,) * x.rank, ((0, 0),) * x.rank
+    changes = {"size": ones, "channels": units, "shape": site.shape, "index": np.arange(units), "dtype": site.dtype}
+    out = x.then(recipe, axes=slid(x, x.size, ones, zeros), **changes)
+    return activated(out, activation, site)
+
+
+def rows(x: Map) -> np.ndarray | None:
+    """Which row of a Dense kernel belongs to each position of the map, or None where they are in order."""
+    positions = x.positions
+    if positions.size != math.prod(x.size) * x.channels:
+        raise Decline(f"reads only a part of a map of {describe_size(x.size)} positions", "")
+    inverse = np.empty_like(positions)
+    inverse[positions] = np.arange(positions.size)
+    return None if np.array_equal(positions, np.arange(positions.size)) else inverse
+
+
+def convolution_config(layer: keras.layers.Layer, x: Map, units: int) -> tuple[dict[str, Any], Any]:
+    """The config of a Dense layer's convolution, and the activation it cannot hold (one along the wrong axis)."""
+    source = config_of(layer)
+    names = ("activation", "trainable", "dtype")
+    roles = ("initializer", "regularizer", "constraint")
+    weights = [f"{w}_{role}" for w in ("kernel", "bias") for role in roles]
+    config = {name: source[name] for name in (*names, *weights) if name in source}
+    config |= {"filters": units, "kernel_size": x.size, "strides": 1, "padding": "valid"}
+    config |= {"data_format": x.data_format, "use_bias": "bias" in _keras.arrays(layer)}
+    config["kernel_constraint"] = _over_kernel(config["kernel_constraint"], x.rank)
+    config["kernel_regularizer"] = _for_any_rank(config["kernel_regularizer"])
+    if not x.channels_first:
+        return config, None
+    return {**config, "activation": None}, layer.activation
+
+
+def _over_kernel(constraint: Any, rank: int) -> Any:
+    """A constraint on a matrix as one on a convolution's kernel: its axis 0 is the spatial axes and the channels."""
+    config = (constraint or {}).get("config", {})
+    if "axis" not in config:
+        return constraint
+    given = config["axis"] if isinstance(config["axis"], (list, tuple)) else [config["axis"]]
+    axes = [a for axis in given for a in (range(rank + 1) if axis % 2 == 0 else [rank + 1])]
+    constraint = copy.deepcopy(constraint)
+    constraint["config"]["axis"] = axes
+    return constraint
+
+
+def _for_any_rank(regularizer: Any) -> Any:
+    """The regularizer, unless it is defined for matrices only."""
+    return None if (regularizer or {}).get("class_name") == "OrthogonalRegularizer" else regularizer

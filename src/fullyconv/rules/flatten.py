@@ -1,0 +1,123 @@
+"""Rearrangements: nothing is moved. Positions are pushed through the same path, and the next Dense's rows follow them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from fullyconv import _keras
+from fullyconv.rules.conv import class_of_rank, slid
+from fullyconv.rules.rule import Decline, Map, Recipe, Site, axes_of
+
+
+def _settled(x: Map, positions: np.ndarray, site: Site) -> Map:
+    """The map under new positions; transposed where they are those of a map of the other data format."""
+    if positions.size != math.prod(x.size) * x.channels:
+        raise Decline("keeps only some of the values", "rearrange all of them, or none")
+    out = x.with_positions(positions)
+    other = replace(x, channels_first=not x.channels_first, index=None)
+    if out.is_map or x.is_vector or out.with_positions(positions).shape != other.layout:
+        return out
+    return _transposed(x, other, site) if np.array_equal(positions, other.positions) else out
+
+
+def _transposed(x: Map, other: Map, site: Site) -> Map:
+    spatial = list(range(2, x.rank + 2)) if x.channels_first else list(range(1, x.rank + 1))
+    dims = [*spatial, 1] if x.channels_first else [x.rank + 1, *spatial]
+    recipe = site.layer(keras.layers.Permute, {"dims": dims, "dtype": x.dtype}, x)
+    return replace(other, recipe=recipe, shape=other.layout)
+
+
+def flatten(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
+    """Nothing: the next Dense becomes a convolution of the flattened map's size."""
+    positions = x.positions
+    if layer.data_format == "channels_first" and positions.ndim > 1:
+        positions = np.moveaxis(positions, 0, -1)
+    return _settled(x, positions.ravel(), site)
+
+
+def reshape(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
+    """Nothing, as long as a Dense or a layer over channels follows."""
+    return _settled(x, x.positions.reshape(site.shape), site)
+
+
+def permute(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
+    """Nothing, or a Permute where channels go from last to first or back."""
+    return _settled(x, x.positions.transpose([d - 1 for d in layer.dims]), site)
+
+
+def transpose(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
+    """Nothing, or a Permute where channels go from last to first or back."""
+    axes = op.axes if op.axes is not None else range(len(x.shape), -1, -1)
+    return _reordered(x, [a % (len(x.shape) + 1) for a in axes], site)
+
+
+def moveaxis(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
+    """As `transpose`."""
+    count = len(x.shape) + 1
+    moves = {d % count: s % count for s, d in zip(axes_of(op.source), axes_of(op.destination), strict=True)}
+    order = [axis for axis in range(count) if axis not in moves.values()]
+    for destination in sorted(moves):
+        order.insert(destination, moves[destination])
+    return _reordered(x, order, site)
+
+
+def swapaxes(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
+    """As `transpose`."""
+    order = list(range(len(x.shape) + 1))
+    a, b = op.axis1 % len(order), op.axis2 % len(order)
+    order[a], order[b] = order[b], order[a]
+    return _reordered(x, order, site)
+
+
+def squeeze(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
+    """Nothing: axes of one value go or come."""
+    return _settled(x, x.positions.reshape(site.shape), site)
+
+
+def _reordered(x: Map, order: list[int], site: Site) -> Map:
+    if order[0] != 0:
+        raise Decline("moves the batch axis", "keep the batch first")
+    return _settled(x, x.positions.transpose([a - 1 for a in order[1:]]), site)
+
+
+def unfolded(x: Map, site: Site) -> Map:
+    """The flattened piece of map under every cell, in the channels: for layers with parameters for each position.
+
+    given     (N, h*w*c), a row for each window
+    result    (N, H-h+1, W-w+1, h*w*c), by shifted crops and Concatenate
+    """
+    if x.is_vector or x.index is None:
+        return x
+    if len(x.shape) != 1:
+        raise Decline(f"has parameters for each value of a tensor of shape {x.shape}", "flatten it first")
+    recipe = x.recipe
+    for i in reversed(range(x.rank)):
+        recipe = _shifted(x, recipe, i, site)
+    axes = slid(x, x.size, (1,) * x.rank, ((0, 0),) * x.rank)
+    channels = math.prod(x.size) * x.channels
+    if not np.array_equal(x.index, np.arange(channels)):
+        take = {"axis": x.channel_axis}
+        kind = _keras.numpy_operations.Take
+        recipe = site.operation(kind, take, recipe, [int(i) for i in x.index], suffix="order")
+    return replace(
+        x, recipe=recipe, axes=axes, size=(1,) * x.rank, channels=channels, index=np.arange(channels)
+    )
+
+
+def _shifted(x: Map, recipe: Recipe, axis: int, site: Site) -> Recipe:
+    """The map beside its copies shifted along one axis by 1, 2 ... positions."""
+    n = x.size[axis]
+    if n == 1:
+        return recipe
+    crops = [[(j, n - 1 - j) if i == axis else (0, 0) for i in range(x.rank)] for j in range(n)]
+    kind = class_of_rank("Cropping", x.rank)
+    config = {"data_format": x.data_format, "dtype": x.dtype}
+    configs = [{**config, "cropping": crop[0] if x.rank == 1 else tuple(crop)} for crop in crops]
+    shifted = [site.layer(kind, c, recipe, suffix=f"shift{axis}_{j}") for j, c in enumerate(configs)]
+    joined = {"axis": x.channel_axis, "dtype": x.dtype}
+    return site.layer(keras.layers.Concatenate, joined, shifted, suffix=f"unfold{axis}")

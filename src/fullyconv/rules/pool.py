@@ -1,0 +1,177 @@
+"""Poolings: over a neighbourhood, over everything, and the reductions that are one.
+
+A pooling over everything is one of three things: the head's, which becomes the pooling of a window; a context, which is
+merged back onto a map (squeeze-and-excite); or one the user wants kept over the whole image.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from fullyconv import _keras
+from fullyconv.geometry import Axis
+from fullyconv.rules.conv import Pads, class_of_rank, each, need_format, reduced_axes, sizes_after, slide, slid
+from fullyconv.rules.conv import zero_padded
+from fullyconv.rules.rule import Decline, Map, Recipe, Site, config_of, describe_size, need_map
+
+
+def max_pooling(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
+    """The same maxima; with frozen padding, over a map padded with -inf."""
+
+    def freeze(x: Map, pads: Pads) -> Recipe:
+        return site.layer(type(layer), {**config_of(layer), "padding": "valid"}, _padded_below(x, pads, site))
+
+    return slide(layer, x, each(layer.pool_size, x.rank), site, freeze)
+
+
+def average_pooling(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
+    """The same means; with frozen padding, of zeros, divided by the same means of ones, so that padding does not count.
+
+    given     AveragePooling(k, strides=2, padding="same")
+    result    AveragePooling(pad(x)) / AveragePooling(pad(ones))
+    """
+
+    def freeze(x: Map, pads: Pads) -> Recipe:
+        config = {**config_of(layer), "padding": "valid"}
+        if not any(map(any, pads)):
+            return site.layer(type(layer), config, x)
+        return _mean_without_padding(type(layer), config, x, pads, site)
+
+    return slide(layer, x, each(layer.pool_size, x.rank), site, freeze)
+
+
+def _mean_without_padding(kind: type, config: dict[str, Any], x: Map, pads: Pads, site: Site) -> Recipe:
+    ones = x.then(site.operation(_keras.numpy_operations.OnesLike, {}, x, suffix="ones"))
+    sums = site.layer(kind, config, zero_padded(x, pads, site))
+    config = {**config, "name": None}
+    share = site.layer(kind, config, zero_padded(ones, pads, site), suffix="share")
+    return site.operation(_keras.numpy_operations.Divide, {}, sums, share, suffix="mean")
+
+
+def _padded_below(x: Map, pads: Pads, site: Site) -> Map | Recipe:
+    if not any(map(any, pads)):
+        return x
+    widths: list[tuple[int, int]] = [(0, 0)] * (x.rank + 2)
+    for axis, pair in zip(x.spatial, pads, strict=True):
+        widths[axis] = pair
+    config = {"pad_width": tuple(widths), "mode": "constant"}
+    return site.operation(
+        _keras.numpy_operations.Pad, config, x, suffix="frozen_pad", constant_values=-math.inf
+    )
+
+
+def global_average(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
+    """The mean of a window at every position.
+
+    given     GlobalAveragePooling on (N, h, w, c)      -> (N, c)
+    result    AveragePooling((h, w), strides=1)         -> (N, H-h+1, W-w+1, c)
+    """
+    need_format(layer, x)
+    return global_pooling(x, "Average", site)
+
+
+def global_max(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
+    """The maximum of a window at every position."""
+    need_format(layer, x)
+    return global_pooling(x, "Max", site)
+
+
+def global_pooling(x: Map, kind: str, site: Site) -> Map:
+    """What a pooling over all positions becomes, by the site's options."""
+    vector = {"shape": site.shape, "size": (1,) * x.rank, "dtype": site.dtype, "pools": frozenset({site.key})}
+    if site.key in site.contexts:
+        out = _context(x, kind, site) if site.context == "window" else _whole(x, kind, site)
+    elif site.pool == "global":
+        out = _whole(x, kind, site)
+    elif site.pool == "drop":
+        site.note(f"{site.name} was left out: every position of the trunk is a cell (pool='drop').")
+        out = x
+    else:
+        out = _window(x, kind, site)
+    return replace(out, **vector).with_positions(_positions(x.channels, site.shape))
+
+
+def _positions(channels: int, shape: tuple[int, ...]) -> Any:
+    return np.arange(channels).reshape(shape)
+
+
+def _pooled(x: Map, kind: str, sizes, strides, site: Site, suffix: str = "") -> Map:
+    config = {"pool_size": sizes, "strides": strides, "padding": "valid"}
+    config |= {"data_format": x.data_format, "dtype": x.dtype}
+    recipe = site.layer(class_of_rank(f"{kind}Pooling", x.rank), config, x, suffix=suffix)
+    return x.then(recipe, axes=slid(x, sizes, strides, ((0, 0),) * x.rank))
+
+
+def _window(x: Map, kind: str, site: Site) -> Map:
+    return _pooled(x, kind, x.size, (1,) * x.rank, site)
+
+
+def _whole(x: Map, kind: str, site: Site) -> Map:
+    config = {"keepdims": True, "data_format": x.data_format, "dtype": x.dtype}
+    recipe = site.layer(class_of_rank(f"Global{kind}Pooling", x.rank), config, x)
+    everything = (-math.inf, math.inf)
+    axes = tuple(Axis(axis.window, axis.window, everything, whole=True) for axis in x.axes)
+    return x.then(
+        recipe, axes=axes, reasons=(*x.reasons, f"{site.name} pools the whole image"), approximate=True
+    )
+
+
+def _context(x: Map, kind: str, site: Site) -> Map:
+    """The pooling of the window around each cell of the output, one spatial axis after the other."""
+    for i, suffix in enumerate(["", *(f"axis{n}" for n in range(1, x.rank))]):
+        sizes = tuple(n if j == i else 1 for j, n in enumerate(x.size))
+        strides = tuple(_ratio(x, site)[j] if j == i else 1 for j in range(x.rank))
+        x = _pooled(x, kind, sizes, strides, site, suffix=suffix)
+    return x.then(x.recipe, reasons=(*x.reasons, f"{site.name} is a context"), approximate=True)
+
+
+def _ratio(x: Map, site: Site) -> tuple[int, ...]:
+    if site.lattice is None:
+        return (1,) * x.rank
+    steps = zip(site.lattice, x.axes, strict=True)
+    return tuple(int(s // axis.stride) if s % axis.stride == 0 and s >= axis.stride else 1 for s, axis in steps)
+
+
+def adaptive(kind: str) -> Any:
+    """The rule of an adaptive pooling of a kind, `"Average"` or `"Max"`."""
+
+    def rule(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
+        """The pooling that it is at the window: of everything, or of equal blocks."""
+        need_format(layer, x)
+        target, _ = sizes_after(x, site, x.channels_first)
+        if math.prod(target) == 1:
+            return global_pooling(x, kind, site)
+        if any(n % t for n, t in zip(x.size, target, strict=True)):
+            raise Decline(
+                f"pools {describe_size(x.size)} positions into {describe_size(target)} unequal blocks",
+                f"use an output size that divides {describe_size(x.size)}",
+            )
+        blocks = tuple(n // t for n, t in zip(x.size, target, strict=True))
+        return replace(_pooled(x, kind, blocks, blocks, site), shape=site.shape, size=target)
+
+    return rule
+
+
+def reduction(kind: str) -> Any:
+    """The rule of an operation that reduces by `"Average"` or `"Max"`."""
+
+    def rule(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
+        """A reduction over all positions is a global pooling; one over the channels of a map stays."""
+        need_map(x)
+        axes = reduced_axes(x, op.axis)
+        if axes == x.spatial:
+            return global_pooling(x, kind, site)
+        if op.keepdims and axes == (x.channel_axis % (x.rank + 2),):
+            config = {**_keras.parameters(op), "axis": x.channel_axis}
+            return x.then(site.operation(type(op), config, x), shape=site.shape, channels=1, dtype=site.dtype)
+        raise Decline(
+            f"reduces the axes {axes} of a map of shape {x.shape}",
+            "reduce over all spatial axes, or over the channels with keepdims=True",
+        )
+
+    return rule
