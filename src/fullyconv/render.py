@@ -1,0 +1,338 @@
+"""Heat maps as pictures: values laid over the photograph, a colour bar, and the best window with its name.
+
+    draw(image, panels, axes, scale, footer)     one picture, a panel for each class
+    save(picture, path)                          written under a temporary name, then renamed
+
+Where a value is drawn: a cell stands at the centre of its window. Between centres values are interpolated; a cell
+reaches half a stride beyond the outermost centres. The rest of the photograph has no window centre of its own, and is
+drawn dark and grey, with a line around what is covered.
+
+The colours run through OKLab (Björn Ottosson, 2020) at a steady pace: equal steps of the value are equal steps for the
+eye, brighter always means more, and it reads in grey and with any of the common colour blindnesses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from fullyconv.errors import OutputError
+
+Box = tuple[tuple[float, float], tuple[float, float]]
+Pixels = tuple[int, int, int, int]
+
+_INK, _FAINT, _PAPER = (28, 30, 36), (104, 108, 118), (255, 255, 255)
+_LARGEST, _SMALLEST = 1100, 620  # longest side of the photograph as drawn
+_MARGIN, _TITLE, _BAR, _LINE = 24, 46, 108, 20
+_NARROWEST = 320  # a panel is at least this wide, so that its title can be read
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True)
+class CellAxis:
+    """Where the cells of one axis are drawn: `count` of them, the first centre at `first` pixels, `step` apart."""
+
+    first: float
+    step: float
+    count: int
+
+    def covered(self, size: int) -> tuple[float, float]:
+        """The pixels that are drawn as belonging to a cell: half a step around each centre, inside the picture."""
+        low, high = self.first - self.step / 2, self.first + (self.count - 0.5) * self.step
+        return max(0.0, low), min(float(size), high)
+
+    def weights(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For each position the cell before it, the cell behind it, and the share of the latter."""
+        at = np.clip((positions - self.first) / self.step, 0, self.count - 1)
+        before = np.minimum(at.astype(int), max(self.count - 2, 0))
+        return before, np.minimum(before + 1, self.count - 1), (at - before).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The values that the ends of the colour bar stand for, and what they are (`"probability"` or `"score"`)."""
+
+    low: float
+    high: float
+    name: str
+
+    def position(self, values: np.ndarray) -> np.ndarray:
+        """Where on the bar values lie, 0..1."""
+        return np.clip((values - self.low) / ((self.high - self.low) or 1), 0, 1)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One class: its values per cell, its name, its best window, and the value there, as text."""
+
+    values: np.ndarray
+    title: str
+    box: Box | None = None
+    best: str = ""
+
+
+# ------------------------------------------------------------------------------------------------------- colours
+
+
+@cache
+def colour_table() -> np.ndarray:
+    """256 colours from dark violet over red and orange to light yellow, evenly spaced in OKLab: `(256, 3)`, uint8."""
+    fine = _path(np.linspace(0, 1, 4096))
+    walked = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(fine, axis=0), axis=1))])
+    even = np.interp(np.linspace(0, walked[-1], 256), walked, np.linspace(0, 1, 4096))
+    return np.rint(255 * _oklab_to_srgb(_path(even))).astype(np.uint8)
+
+
+def _path(t: np.ndarray) -> np.ndarray:
+    """OKLab colours along the map: lightness rises, the hue turns from violet over red to yellow."""
+    lightness = 0.24 + 0.70 * t
+    hue = np.radians(292 + 172 * t)
+    chroma = 0.115 + 0.085 * np.sin(np.pi * t**0.9) - 0.01 * t
+    return np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], -1)
+
+
+def _oklab_to_srgb(lab: np.ndarray) -> np.ndarray:
+    to_lms = np.array(
+        [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.291485548]]
+    )
+    to_rgb = np.array(
+        [
+            [4.0767416621, -3.3077115913, 0.2309699292],
+            [-1.2684380046, 2.6097574011, -0.3413193965],
+            [-0.0041960863, -0.7034186147, 1.707614701],
+        ]
+    )
+    linear = np.clip((lab @ to_lms.T) ** 3 @ to_rgb.T, 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+# ------------------------------------------------------------------------------------------------------- overlay
+
+
+def interpolate(values: np.ndarray, axes: Sequence[CellAxis], rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The values of a map between its cells' centres, bilinearly, at positions in pixels.
+
+    Example:
+        >>> axis = CellAxis(first=5.0, step=10.0, count=2)
+        >>> interpolate(np.array([[0.0, 1.0], [0.0, 1.0]]), (axis, axis), np.array([5.0]), np.array([0.0, 10.0, 99.0]))
+        array([[0. , 0.5, 1. ]])
+    """
+    top, bottom, y = axes[0].weights(rows)
+    left, right, x = axes[1].weights(columns)
+    lines = values[top] * (1 - y)[:, None] + values[bottom] * y[:, None]
+    return lines[:, left] * (1 - x) + lines[:, right] * x
+
+
+def _blend(photo: np.ndarray, panel: Panel, axes: Sequence[CellAxis], scale: Scale, factor: float) -> Image.Image:
+    """The photograph with a panel's values over it, at the size it is drawn."""
+    rows, columns = ((np.arange(n) + 0.5) / factor for n in photo.shape[:2])
+    share = scale.position(interpolate(panel.values, axes, rows, columns))
+    colours = colour_table()[np.rint(share * 255).astype(int)].astype(np.float32)
+    grey = (photo @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
+    muted = 0.12 * photo + 0.88 * grey
+    alpha = (0.24 + 0.48 * share)[..., None]
+    inside = _inside(rows, axes[0], photo.shape[0] / factor)[:, None] & _inside(
+        columns, axes[1], photo.shape[1] / factor
+    )
+    mixed = np.where(inside[..., None], muted * (1 - alpha) + colours * alpha, grey * 0.48 + 16)
+    return Image.fromarray(np.rint(mixed.clip(0, 255)).astype(np.uint8))
+
+
+def _inside(positions: np.ndarray, axis: CellAxis, size: float) -> np.ndarray:
+    low, high = axis.covered(math.ceil(size))
+    return (positions >= low) & (positions < high)
+
+
+def _photograph(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The image in colour at the size it is drawn, as float32."""
+    pixels = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
+    if pixels.shape[-1] != 3:
+        pixels = np.repeat(pixels[..., :1], 3, axis=-1)
+    resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(resized, np.float32)
+
+
+# ------------------------------------------------------------------------------------------------------- picture
+
+
+def draw(
+    image: np.ndarray, panels: Sequence[Panel], axes: Sequence[CellAxis], scale: Scale, footer: Sequence[str] = ()
+) -> Image.Image:
+    """The picture of a heat map: a panel for each class on a common colour bar.
+
+    Args:
+        image: The photograph `(height, width, channels)`, 0..255.
+        panels: What to draw, a class each.
+        axes: Where the cells are, vertically and horizontally.
+        scale: What the ends of the colour bar stand for.
+        footer: Lines of small text below.
+    """
+    columns = len(panels) if len(panels) <= 3 else math.ceil(math.sqrt(len(panels)))
+    rows = math.ceil(len(panels) / columns)
+    factor = _factor(image.shape, columns)
+    height, width = (max(1, round(n * factor)) for n in image.shape[:2])
+    photo = _photograph(image, width, height)
+    tile = (max(width, _NARROWEST) + _MARGIN, height + _TITLE)
+    wide = _MARGIN + columns * tile[0] + _BAR
+    lines = [part for line in footer for part in _wrap(line, 14, wide - 2 * _MARGIN)]
+    bar = min(max(height, 150), 520)
+    below = _MARGIN // 2 + max(rows * tile[1], _TITLE + bar) + 12
+    canvas = Image.new("RGB", (wide, below + _LINE * len(lines) + 12), _PAPER)
+    for i, panel in enumerate(panels):
+        corner = (_MARGIN + i % columns * tile[0], _MARGIN // 2 + i // columns * tile[1])
+        canvas.paste(_panel(photo, panel, axes, scale, factor), corner)
+    _colour_bar(canvas, (wide - _BAR, _MARGIN // 2 + _TITLE, bar), scale)
+    for i, line in enumerate(lines):
+        ImageDraw.Draw(canvas).text((_MARGIN, below + _LINE * i), line, _FAINT, _font(14), anchor="lt")
+    return canvas
+
+
+def _factor(shape: tuple[int, ...], columns: int) -> float:
+    """How much the photograph is enlarged or reduced: legible, but no larger than a page."""
+    largest = _LARGEST if columns == 1 else max(360, 1500 // columns)
+    longest = max(shape[:2])
+    return largest / longest if longest > largest else max(1.0, min(_SMALLEST, largest) / longest)
+
+
+def _panel(photo: np.ndarray, panel: Panel, axes: Sequence[CellAxis], scale: Scale, factor: float) -> Image.Image:
+    blended = _blend(photo, panel, axes, scale, factor)
+    pen = ImageDraw.Draw(blended)
+    _extent(pen, axes, factor, blended.size)
+    if panel.box is not None:
+        _window(pen, panel.box, factor)
+        _tag(pen, panel, panel.box, factor, blended.size)
+    canvas = Image.new("RGB", (max(blended.width, _NARROWEST), blended.height + _TITLE), _PAPER)
+    canvas.paste(blended, (0, _TITLE))
+    _title(ImageDraw.Draw(canvas), panel, scale, canvas.width)
+    return canvas
+
+
+def _title(pen: ImageDraw.ImageDraw, panel: Panel, scale: Scale, width: int) -> None:
+    remark = f"best window: {scale.name} {panel.best}" if panel.best else ""
+    beside = pen.textlength(remark, _font(16)) + 16
+    pen.text((0, _TITLE - 14), _shorten(panel.title, 24, width - beside), _INK, _font(24), anchor="ls")
+    pen.text((width, _TITLE - 14), remark, _FAINT, _font(16), anchor="rs")
+
+
+def _extent(pen: ImageDraw.ImageDraw, axes: Sequence[CellAxis], factor: float, size: tuple[int, int]) -> None:
+    """A line around the area that has cells, where the photograph is larger."""
+    (top, bottom), (left, right) = (
+        (round(low * factor), round(high * factor))
+        for low, high in (axis.covered(math.ceil(n / factor)) for axis, n in zip(axes, size[::-1], strict=True))
+    )
+    if (left, top) != (0, 0) or right < size[0] or bottom < size[1]:
+        _frame(pen, (left, top, right, bottom), (226, 226, 226), 1)
+
+
+def _window(pen: ImageDraw.ImageDraw, box: Box, factor: float) -> None:
+    """The box of the best window and its centre: white between black lines, so that it shows on any background."""
+    (top, bottom), (left, right) = (tuple(round(end * factor) for end in side) for side in box)
+    for inset, colour, width in ((0, (0, 0, 0), 5), (1, (255, 255, 255), 3)):
+        _frame(pen, (left + inset, top + inset, right - inset, bottom - inset), colour, width)
+    y, x = (top + bottom) // 2, (left + right) // 2
+    r = min(5, (right - left) // 10)
+    pen.ellipse((x - r, y - r, x + r, y + r), fill=(255, 255, 255), outline=(0, 0, 0), width=2)
+
+
+def _frame(pen: ImageDraw.ImageDraw, edges: Pixels, colour: tuple[int, int, int], width: int) -> None:
+    """The outline of half-open edges; of one that is thinner than a pixel, a pixel."""
+    left, top, right, bottom = edges
+    pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=width)
+
+
+def _tag(pen: ImageDraw.ImageDraw, panel: Panel, box: Box, factor: float, size: tuple[int, int]) -> None:
+    """A name on a dark plate: above the box if there is room, else below it, else inside; never off the picture."""
+    room = size[0] - 24 - pen.textlength(panel.best, _font(17))
+    text = _shorten(f"{_shorten(panel.title, 17, room)}  {panel.best}".strip(), 17, size[0] - 16)
+    width, height = math.ceil(pen.textlength(text, _font(17))) + 16, 28
+    above, below = round(box[0][0] * factor) - height, round(box[0][1] * factor)
+    top = above if above >= 0 else below if below + height <= size[1] else 0
+    left = max(0, min(round(box[1][0] * factor), size[0] - width))
+    pen.rectangle((left, top, left + width - 1, top + height - 1), fill=(16, 16, 20), outline=(255, 255, 255))
+    pen.text((left + 8, top + height // 2), text, (255, 255, 255), _font(17), anchor="lm")
+
+
+def _colour_bar(canvas: Image.Image, place: tuple[int, int, int], scale: Scale) -> None:
+    left, top, height = place
+    pen = ImageDraw.Draw(canvas)
+    ramp = colour_table()[np.linspace(255, 0, height).round().astype(int)]
+    canvas.paste(Image.fromarray(np.repeat(ramp[:, None], 20, axis=1)), (left, top))
+    pen.rectangle((left, top, left + 19, top + height - 1), outline=_FAINT)
+    for value in ticks(scale.low, scale.high):
+        y = top + round((1 - (value - scale.low) / ((scale.high - scale.low) or 1)) * (height - 1))
+        pen.line((left + 20, y, left + 25, y), fill=_FAINT)
+        pen.text((left + 30, y), f"{value:.6g}", _INK, _font(15), anchor="lm")
+    pen.text((left, top - 14), scale.name, _INK, _font(16), anchor="ls")
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers from `low` to `high`, four to eight of them.
+
+    >>> ticks(0, 1), ticks(0, 0.05)
+    ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0.0, 0.01, 0.02, 0.03, 0.04, 0.05])
+    """
+    if not high > low:
+        return [float(low)]
+    power = 10 ** math.floor(math.log10((high - low) / 4))
+    step = max(k * power for k in (1, 2, 5) if k * power <= (high - low) / 4 * (1 + 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
+
+
+@cache
+def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)
+
+
+def _shorten(text: str, size: int, width: float) -> str:
+    """The text, cut with an ellipsis where it is wider than `width` pixels."""
+    while text and _font(size).getlength(text) > width:
+        text = text.rstrip("…")[:-1].rstrip() + "…" if len(text) > 2 else ""
+    return text
+
+
+def _wrap(text: str, size: int, width: float) -> list[str]:
+    """The text in lines of at most `width` pixels, broken between words."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and _font(size).getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(_shorten(word, size, width))
+    return lines
+
+
+# --------------------------------------------------------------------------------------------------------- files
+
+
+def save(picture: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write a picture, whole or not at all: under a temporary name beside it, then renamed.
+
+    Raises:
+        OutputError: The name has no suffix of a picture, or the place cannot be written to.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in _SUFFIXES:
+        raise OutputError(f"{str(target)!r} has no suffix of a picture; use {', '.join(_SUFFIXES)}.")
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        if not target.parent.is_dir():
+            raise FileNotFoundError(0, f"there is no folder {str(target.parent)!r}")
+        picture.save(temporary)
+        temporary.replace(target)
+    except (OSError, ValueError) as error:
+        with contextlib.suppress(OSError, ValueError):
+            temporary.unlink()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"{str(target)!r} cannot be written: {reason[:1].lower() + reason[1:]}.") from None
