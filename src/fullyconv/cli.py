@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -196,13 +197,15 @@ def convert(
     """
     _check_output(output, ".keras")
     source = _open(model, random_weights, unsafe)
-    fcn = fullyconv.convert(source, window=window, pool=pool, context=context, until=until, skip=tuple(skip or ()))
-    report.show_plan(fcn.plan, Console())
+    planned = fullyconv.plan(source, window=window, pool=pool, context=context, until=until, skip=skip or ())
+    report.show_plan(planned, Console())
+    fcn = fullyconv.convert(planned)
     proof = fullyconv.verify(source, fcn)
     typer.echo(proof)
     if not proof.ok:
         raise VerificationError(f"'{output}' was not written: the conversion does not hold, as the report above says.")
-    _write(output, fcn.save)
+    fcn.save(output)
+    typer.echo(f"Wrote {output} ({output.stat().st_size / 1e6:,.1f} MB).")
 
 
 @_command
@@ -226,24 +229,19 @@ def plan(
     Nothing is built or written. Layers that cannot be converted are named, all at once.
     """
     source = _open(model, random_weights, unsafe)
-    planned = fullyconv.plan(source, window=window, pool=pool, context=context, until=until, skip=tuple(skip or ()))
+    planned = fullyconv.plan(source, window=window, pool=pool, context=context, until=until, skip=skip or ())
     if as_json:
         typer.echo(json.dumps(report.plan_as_json(planned, size), indent=2))
         return
     report.show_plan(planned, Console())
-    for name, grid in report.named_grids(planned.grids):
-        if size is None:
-            break
-        cells, inside = report.by(grid.cells(size)), report.by(grid.windows_inside(size))
-        typer.echo(
-            f"{name}: an image of {report.by(size)} gives {cells} cells, {inside} of them windows inside the image."
-        )
+    for line in report.cells_of(planned, size) if size else ():
+        typer.echo(line)
 
 
 @_command
 def verify(
     model: Model,
-    fcn: Annotated[str, typer.Argument(metavar="FCN", help="The converted network, as fullyconv convert wrote it.")],
+    fcn: Annotated[Path, typer.Argument(metavar="FCN", help="The converted network, as fullyconv convert wrote it.")],
     image: Annotated[
         list[Path] | None, typer.Option(help="Also compare on this picture, not only on noise. May be repeated.")
     ] = None,
@@ -257,7 +255,7 @@ def verify(
     They are compared at MODEL's window, at other sizes, and on every window of a larger image.
     """
     source = _open(model, random_weights, unsafe)
-    proof = fullyconv.verify(source, fullyconv.load(fcn, window=window), images=image or None)
+    proof = fullyconv.verify(source, _load(fcn, window, unsafe), images=image or None)
     typer.echo(proof)
     raise typer.Exit(0 if proof.ok else 1)
 
@@ -294,13 +292,17 @@ def heatmap(
 
     The overlay shows the class's probability at every position, a colour bar, and the best window boxed and named.
     """
-    _check_output(output, ".png", ".jpg", ".jpeg")
+    _check_output(output, ".png", ".jpg", ".jpeg", ".webp")
+    from fullyconv.labels import read_labels
+
     fcn = _open_fcn(model, window, random_weights, unsafe)
-    wanted = [int(name) if name.isdigit() else name for name in classes or ()] or None
-    drawn = fullyconv.heatmap(fcn, image, classes=wanted, preprocess=preprocess, labels=labels)
+    names = read_labels(labels) if labels else None
+    drawn = fullyconv.heatmap(fcn, image, classes=classes or None, preprocess=preprocess, labels=names)
+    drawn.save(output)
     for note in drawn.notes:
         typer.echo(note)
-    _write(output, drawn.save)
+    report.show_peaks(drawn, Console())
+    typer.echo(f"Wrote {output}.")
 
 
 @_command
@@ -342,18 +344,22 @@ def _check_output(path: Path, *endings: str) -> None:
         raise OutputError(msg)
 
 
-def _write(path: Path, save: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name beside it and rename it, so that there is a whole file or none."""
-    partial = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
-    try:
-        save(partial)
-        partial.replace(path)
-    except OSError as error:
-        msg = f"'{path}' cannot be written: {error.strerror or error}."
-        raise OutputError(msg) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    typer.echo(f"Wrote {path} ({path.stat().st_size / 1e6:,.1f} MB).")
+def _load(path: Path, window: Size | None, unsafe: bool) -> fullyconv.FullyConv:
+    """The converted network in a file."""
+    from fullyconv.model_files import check_file
+
+    check_file(path)
+    return fullyconv.load(path, window=window, safe_mode=not unsafe)
+
+
+def _open_fcn(name: str, window: Size | None, random_weights: bool, unsafe: bool) -> fullyconv.FullyConv:
+    """The converted network in a file, or what a classifier is converted to."""
+    path = Path(name)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if "fullyconv.json" in archive.namelist():
+                return _load(path, window, unsafe)
+    return fullyconv.convert(_open(name, random_weights, unsafe), window=window)
 
 
 def main() -> None:

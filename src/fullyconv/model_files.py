@@ -53,25 +53,33 @@ def open_model(source: str | Path, *, random_weights: bool = False, unsafe: bool
         (None, 1000)
     """
     path = Path(source)
-    if path.exists():
+    if path.exists() or path.suffix or len(path.parts) != 1:
         model = _from_file(path, unsafe=unsafe)
-    elif path.suffix or len(path.parts) != 1:
-        raise ModelFileError(_no_such_file(path))
     else:
         model = _application(str(source), random_weights=random_weights)
     _check_takes_images(model, str(source))
     return model
 
 
-def _from_file(path: Path, *, unsafe: bool) -> keras.Model:
-    """The model in a file that exists."""
+def check_file(path: Path) -> dict[str, Any]:
+    """The description of the model in a file.
+
+    Raises:
+        ModelFileError: where there is no such file, or it holds no model.
+    """
+    if not path.exists():
+        raise ModelFileError(_no_such_file(path))
     _check_kind(path)
-    config = _zip_config(path) if path.suffix == ".keras" else _hdf5_config(path)
+    return _zip_config(path) if path.suffix == ".keras" else _hdf5_config(path)
+
+
+def _from_file(path: Path, *, unsafe: bool) -> keras.Model:
+    """The model in a file."""
+    config = check_file(path)
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=not unsafe)
+        return keras.models.load_model(path, compile=False, safe_mode=not unsafe)
     except Exception as error:  # Keras raises many kinds, and none of its own
         raise ModelFileError(_unloadable(path, config, error)) from error
-    return model
 
 
 def _check_kind(path: Path) -> None:

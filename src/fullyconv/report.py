@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from fullyconv.errors import InputTooSmallError
+
 if TYPE_CHECKING:
     from fullyconv.geometry import Grid
+    from fullyconv.heatmap import Heatmap
     from fullyconv.plan import Plan
 
 MEANINGS = {
@@ -18,21 +21,23 @@ MEANINGS = {
     "native": "equal at the window; elsewhere cells see real neighbours where the classifier saw padding",
     "approximate": "equal at the window; elsewhere a layer mixes more than the window",
 }
-COLUMNS = ("layer", "class", "becomes", "shape")
 
 
 def show_plan(plan: Plan, console: Console) -> None:
-    """Print what each layer becomes, then the grid of each output, then the notes."""
+    """Print what each layer becomes, the grid of each output with its causes, the notes, and what the class means."""
     if console.is_terminal:
-        console.print(_table(plan))
+        console.print(_table(plan), "")
+        show(console, str(plan).partition("\n\n")[2])
     else:
-        for line in _columns([COLUMNS, *_rows(plan)]):
-            show(console, line)
-    for name, grid in named_grids(plan.grids):
-        for line in describe_grid(name, grid):
-            show(console, line)
-    for note in plan.notes:
-        show(console, f"Note: {note}")
+        show(console, str(plan))
+    show(console, f"{plan.exactness.capitalize()} means: {MEANINGS[plan.exactness]}.")
+
+
+def show_peaks(heatmap: Heatmap, console: Console) -> None:
+    """Print the best window of each class drawn, or of the five best classes."""
+    for peak in heatmap.top:
+        corner = ", ".join(f"{float(low):g}..{float(high):g}" for low, high in peak.box)
+        show(console, f"{peak.probability:8.4f}  {peak.label}  (rows {corner.replace(', ', ', columns ')})")
 
 
 def show(console: Console, text: str) -> None:
@@ -40,14 +45,17 @@ def show(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def describe_grid(name: str, grid: Grid) -> Iterator[str]:
-    """Where the cells of an output lie, and what they are worth."""
-    field = " x ".join(_interval(interval) for interval in grid.receptive_field)
-    yield f"{name}: window {by(grid.window)}, a cell every {by(grid.stride)} pixels, each sees {field}"
-    yield f"{name}: {grid.exactness}: {MEANINGS[grid.exactness]}"
-    if grid.reasons:
-        more = f" and {len(grid.reasons) - 3} more" if len(grid.reasons) > 3 else ""
-        yield f"{name}: because of {', '.join(grid.reasons[:3])}{more}"
+def cells_of(plan: Plan, size: Sequence[int]) -> Iterator[str]:
+    """How many cells an image of this size gets, a line an output.
+
+    Raises:
+        InputTooSmallError: it is smaller than the window.
+    """
+    for name, grid in named_grids(plan.grids):
+        cells, inside = grid.cells(size), grid.windows_inside(size)
+        if any(n < least for n, least in zip(size, grid.smallest_input, strict=True)):
+            raise InputTooSmallError(size, grid.smallest_input)
+        yield f"{name}: an image of {by(size)} gives {by(cells)} cells, {by(inside)} of them windows inside the image."
 
 
 def named_grids(grids: Any, name: str = "output") -> Iterator[tuple[str, Grid]]:
@@ -57,7 +65,7 @@ def named_grids(grids: Any, name: str = "output") -> Iterator[tuple[str, Grid]]:
             yield from named_grids(grid, str(key))
     elif isinstance(grids, list | tuple):
         for i, grid in enumerate(grids):
-            yield from named_grids(grid, f"{name} {i}" if len(grids) > 1 else name)
+            yield from named_grids(grid, f"{name} {i}")
     else:
         yield name, grids
 
@@ -65,7 +73,10 @@ def named_grids(grids: Any, name: str = "output") -> Iterator[tuple[str, Grid]]:
 def plan_as_json(plan: Plan, size: Sequence[int] | None = None) -> dict[str, Any]:
     """A plan as plain values, with the cells an image of a given size gets."""
     grids = {name: grid_as_json(grid, size) for name, grid in named_grids(plan.grids)}
-    steps = [dict(zip(COLUMNS, row, strict=True)) for row in _rows(plan)]
+    steps = [
+        {"layer": step.name, "class": step.source, "becomes": step.result, "shape": list(step.output_shape)}
+        for step in plan.steps
+    ]
     return {"exactness": plan.exactness, "outputs": grids, "layers": steps, "notes": list(plan.notes)}
 
 
@@ -93,29 +104,12 @@ def by(size: Sequence[object]) -> str:
     return " x ".join(map(str, size))
 
 
-def _rows(plan: Plan) -> list[tuple[str, ...]]:
-    """The cells of the table, a row a step."""
-    return [(step.name, step.source, step.result, str(step.output_shape)) for step in plan.steps]
-
-
 def _table(plan: Plan) -> Table:
     """The table for a terminal."""
-    table = Table(*COLUMNS, box=None, header_style="bold", pad_edge=False)
-    for row in _rows(plan):
-        table.add_row(*row)
+    table = Table("layer", "class", "becomes", "at the window", box=None, header_style="bold", pad_edge=False)
+    for step in plan.steps:
+        table.add_row(step.name, step.source, step.result, by(step.output_shape))
     return table
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows as lines with aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _interval(interval: Sequence[Any]) -> str:
-    """An interval of pixels as text: -90..314."""
-    return f"{interval[0]}..{interval[1]}"
 
 
 def _plain(numbers: Sequence[Any]) -> list[Any]:
