@@ -163,7 +163,8 @@ def _set_simple(name: str, value: Any, rng: np.random.Generator) -> None:
 def _calibrate(layer: layers.BatchNormalization, x: np.ndarray, rng: np.random.Generator) -> None:
     axis = layer.axis % x.ndim
     others = tuple(i for i in range(x.ndim) if i != axis)
-    mean, variance = x.mean(others), x.var(others) + 1e-3
+    mean, variance = x.mean(others), x.var(others)
+    variance = variance + 0.1 * variance.mean() + 1e-4  # a channel that is constant in this batch must not explode
     layer.moving_mean.assign(mean + 0.2 * np.sqrt(variance) * rng.normal(size=mean.shape))
     layer.moving_variance.assign(variance * np.exp(0.3 * rng.normal(size=mean.shape)))
 
@@ -197,29 +198,49 @@ def to_numpy(x: Any, keep: bool = False) -> np.ndarray:
 
 def run(model: Any, x: Any) -> Any:
     """What a model gives, in float32: on OpenVINO by asking for it, elsewhere by calling the model."""
-    if BACKEND == "openvino":
-        return _run_openvino(model, x)
-    if BACKEND == "torch":
-        import torch
-
-        with torch.no_grad():
-            return keras.tree.map_structure(to_numpy, model(x, training=False))
-    return keras.tree.map_structure(to_numpy, model(x, training=False))
+    return Runner(model)(x)
 
 
-def _run_openvino(model: Any, x: Any) -> Any:
-    import openvino as ov
-    import openvino.opset16 as opset
-    from keras.src.backend.openvino.core import OPENVINO_DTYPES, OpenVINOKerasTensor
+class Runner:
+    """A model called again and again; on OpenVINO it is compiled once, with sizes left open if they are to change."""
 
-    flat = [np.ascontiguousarray(a) for a in keras.tree.flatten(x)]
-    parameters = [opset.parameter(shape=list(a.shape), dtype=OPENVINO_DTYPES[str(a.dtype)]) for a in flat]
-    entered = keras.tree.pack_sequence_as(x, [OpenVINOKerasTensor(p.output(0)) for p in parameters])
-    outputs = model(entered, training=False)
-    graph = ov.Model([opset.result(y.output) for y in keras.tree.flatten(outputs)], parameters)
-    compiled = ov.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    results = [np.array(y).astype("float32") for y in compiled(flat).to_tuple()]
-    return keras.tree.pack_sequence_as(outputs, results)
+    def __init__(self, model: Any, dynamic: bool = False) -> None:
+        self.model, self.dynamic, self.compiled = model, dynamic, None
+
+    def __call__(self, x: Any) -> Any:
+        if BACKEND == "openvino":
+            return self._openvino(x)
+        if BACKEND == "torch":
+            import torch  # noqa: PLC0415
+
+            with torch.no_grad():
+                return keras.tree.map_structure(to_numpy, self.model(x, training=False))
+        return keras.tree.map_structure(to_numpy, self.model(x, training=False))
+
+    def _openvino(self, x: Any) -> Any:
+        flat = [np.ascontiguousarray(a) for a in keras.tree.flatten(x)]
+        if self.compiled is None:
+            self.compiled, self.structure = self._compile(x, flat)
+        results = [np.array(y).astype("float32") for y in self.compiled(flat).to_tuple()]
+        return keras.tree.pack_sequence_as(self.structure, results)
+
+    def _compile(self, x: Any, flat: list[np.ndarray]) -> tuple[Any, Any]:
+        import openvino as ov  # noqa: PLC0415
+        import openvino.opset16 as opset  # noqa: PLC0415
+        from keras.src.backend.openvino.core import OPENVINO_DTYPES, OpenVINOKerasTensor  # noqa: PLC0415
+
+        shapes = [self._shape(a.shape, s.shape) for a, s in zip(flat, self._symbols(flat), strict=True)]
+        parameters = [opset.parameter(s, OPENVINO_DTYPES[str(a.dtype)]) for a, s in zip(flat, shapes, strict=True)]
+        entered = keras.tree.pack_sequence_as(x, [OpenVINOKerasTensor(p.output(0)) for p in parameters])
+        outputs = self.model(entered, training=False)
+        graph = ov.Model([opset.result(y.output) for y in keras.tree.flatten(outputs)], parameters)
+        return ov.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}), outputs
+
+    def _symbols(self, flat: list[np.ndarray]) -> list[Any]:
+        return self.model.inputs if isinstance(self.model, keras.Model) else flat
+
+    def _shape(self, given: tuple[int, ...], symbolic: tuple[int | None, ...]) -> list[int]:
+        return [-1 if self.dynamic and s is None else n for n, s in zip(given, symbolic, strict=True)]
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -311,7 +332,7 @@ def along(size: Sequence[int], axis: int, n: int) -> tuple[int, ...]:
     return (*size[:axis], n, *size[axis + 1 :])
 
 
-def check_sizes(model: keras.Model, fcn: Any, data_format: str = "channels_last", every: int = 1) -> int:
+def check_sizes(model: keras.Model, fcn: Any, data_format: str = "channels_last", every: int = 1, axes: Any = None) -> int:
     """Asserts C3 along each axis, the other axes staying at the window; gives the number of cells compared.
 
     A cell whose receptive field ends inside an image must be the same in every image that begins with that one. Sizes
@@ -320,29 +341,36 @@ def check_sizes(model: keras.Model, fcn: Any, data_format: str = "channels_last"
     window, grid = window_of(model, data_format), keras.tree.flatten(fcn.grids)[0]
     assert all(n >= w for n, w in zip(grid.smallest_input, window, strict=True))
     channels = model.inputs[0].shape[1 if data_format == "channels_first" else -1]
-    compared = 0
+    compared, runner = 0, Runner(fcn.model, dynamic=True)
     for axis, (stride, (low, high)) in enumerate(zip(grid.stride, grid.receptive_field, strict=True)):
+        if axes is not None and axis not in axes:
+            continue
         first = max(int(high - low) + stride, window[axis])
         sizes = [*range(first, first + 2 * stride, every), first + 2 * stride]
         image = images(along(window, axis, sizes[-1] + 2 * stride + 1), channels, 1, 902, data_format)
-        whole = _first_map(fcn, image, data_format)
+        whole = _first_map(runner, image, data_format)
         for n in sizes:
             part = from_last(np.take(to_last(image, data_format), range(n), 1 + axis), data_format)
-            compared += _compare_start(whole, _first_map(fcn, part, data_format), grid, axis, n)
+            compared += _compare_start(whole, _first_map(runner, part, data_format), grid, axis, n)
         shifted = from_last(np.delete(to_last(image, data_format), range(stride), 1 + axis), data_format)
-        compared += _compare_shift(whole, _first_map(fcn, shifted, data_format), grid, axis, shifted, data_format)
+        compared += _compare_shift(whole, _first_map(runner, shifted, data_format), grid, axis, shifted, data_format)
     assert compared > 0, "no cell was compared"
     return compared
 
 
-def _first_map(fcn: Any, image: np.ndarray, data_format: str) -> np.ndarray:
-    return to_last(keras.tree.flatten(run(fcn.model, image))[0], data_format)[0]
+def _first_map(runner: Runner, image: np.ndarray, data_format: str) -> np.ndarray:
+    return to_last(keras.tree.flatten(runner(image))[0], data_format)[0]
+
+
+def _fields(grid: Any, axis: int, cells: np.ndarray) -> list[tuple[int, int]]:
+    """The receptive field of every cell along one axis."""
+    origin = (0,) * (cells.ndim - 1)
+    return [grid.cell_to_box(along(origin, axis, i), field=True)[axis] for i in range(cells.shape[axis])]
 
 
 def _compare_start(whole: np.ndarray, part: np.ndarray, grid: Any, axis: int, n: int) -> int:
     assert part.shape[axis] == grid.cells(along(grid.window, axis, n))[axis]
-    ends = [grid.cell_to_box(along((0,) * part.ndim, axis, i)[:-1], field=True)[axis][1] for i in range(part.shape[axis])]
-    inside = [i for i, end in enumerate(ends) if end <= n]
+    inside = [i for i, (_, end) in enumerate(_fields(grid, axis, part)) if end <= n]
     if inside:
         equal_maps(whole.take(inside, axis), part.take(inside, axis), whole)
     return len(inside)
@@ -352,8 +380,7 @@ def _compare_shift(
     whole: np.ndarray, shifted: np.ndarray, grid: Any, axis: int, image: np.ndarray, data_format: str
 ) -> int:
     n = to_last(image, data_format).shape[1 + axis]
-    boxes = [grid.cell_to_box(along((0,) * whole.ndim, axis, i)[:-1], field=True)[axis] for i in range(shifted.shape[axis])]
-    inside = [i for i, (low, high) in enumerate(boxes) if low >= 0 and high <= n]
+    inside = [i for i, (low, high) in enumerate(_fields(grid, axis, shifted)) if low >= 0 and high <= n]
     if inside:
         equal_maps(whole.take([i + 1 for i in inside], axis), shifted.take(inside, axis), whole)
     return len(inside)

@@ -1,0 +1,134 @@
+"""C3: every size works, and what lies beyond a cell's receptive field does not matter to it."""
+
+from __future__ import annotations
+
+import fullyconv
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import nets
+
+PADDED = [name for name, trunk in nets.TRUNKS.items() if trunk.exactness != "exact"]
+# JAX compiles every operation anew for every size: there every size of rank 2, elsewhere of all ranks.
+RANKS = (2,) if nets.BACKEND == "jax" else (1, 2, 3)
+CASES = [(name, rank) for name in (*PADDED, "overlapping") for rank in nets.TRUNKS[name].ranks if rank in RANKS]
+
+
+@pytest.mark.numerical
+@pytest.mark.parametrize(("name", "rank"), CASES)
+def test_every_size_agrees_with_a_bigger_one(name, rank, tally):
+    model = nets.classifier(name, rank)
+    tally(nets.check_sizes(model, fullyconv.convert(model), axes=(0,) if nets.BACKEND == "jax" else None))
+
+
+@pytest.mark.parametrize("name", ["strided_same", "max_same", "average_same", "inception"])
+def test_every_size_agrees_channels_first(name, tally):
+    if nets.BACKEND == "jax":
+        axes = (1,)
+    else:
+        axes = None
+    model = nets.classifier(name, 2, "channels_first")
+    tally(nets.check_sizes(model, fullyconv.convert(model), "channels_first", axes=axes))
+
+
+@pytest.mark.numerical
+@pytest.mark.parametrize("window", [(18, 17), (17, 18)])
+@pytest.mark.parametrize("pool", [layers.MaxPooling2D, layers.AveragePooling2D])
+@pytest.mark.parametrize("size", [2, 3])
+def test_pools_of_odd_and_even_windows(pool, size, window, tally, request):
+    if nets.BACKEND == "torch" and pool is layers.AveragePooling2D and size == 2:
+        request.applymarker(pytest.mark.xfail(raises=AssertionError, reason=nets.UNEVEN_AVERAGE))
+    x = keras.Input((*window, 2))
+    y = pool(size, 2, padding="same")(layers.Conv2D(4, 3, padding="same", activation="relu")(x))
+    y = pool(size + 1, 2, padding="same")(y)
+    model = nets.prepare(keras.Model(x, layers.Dense(3)(layers.Flatten()(y))))
+    fcn = fullyconv.convert(model)
+    tally(nets.check_sizes(model, fcn, axes=(0,)))
+    nets.check_native(model, fcn)
+
+
+@pytest.mark.numerical
+@pytest.mark.parametrize("window", [16, 17, 18, 19])
+def test_padding_is_frozen_at_the_window(window):
+    """Left alone, Keras pads (0, 1) for an even size and (1, 1) for an odd one, which moves the grid by a pixel."""
+    x = keras.Input((window, 2))
+    y = layers.Conv1D(4, 3, strides=2, padding="same")(x)
+    model = nets.prepare(keras.Model(x, layers.Dense(3)(layers.Flatten()(layers.Conv1D(4, 3, strides=2, padding="same")(y)))))
+    fcn = fullyconv.convert(model)
+    conv = [layer for layer in model.layers if isinstance(layer, layers.Conv1D)]
+    image = nets.images((window + 9,), 2)
+    lefts, n = [], window
+    for _ in conv:
+        lefts.append(max(0, (-(-n // 2) - 1) * 2 + 3 - n) // 2)
+        n = -(-n // 2)
+    y = image
+    for layer, left in zip(conv, lefts, strict=True):
+        y = _strided(layer, y, left)
+    kernel, bias = (nets.to_numpy(w) for w in model.layers[-1].weights)
+    want = np.stack([y[0, i : i + n].reshape(-1) @ kernel + bias for i in range(y.shape[1] - n + 1)])
+    nets.equal(want, nets.run(fcn.model, image)[0], float(np.ptp(want)))
+
+
+def _strided(layer, x, left):
+    """The definition: an explicit left pad as at the window and a right pad of `kernel - 1 - left`, then `valid`."""
+    kernel, bias = (nets.to_numpy(w) for w in layer.weights)
+    x = np.pad(x, ((0, 0), (left, 2 - left), (0, 0)))
+    starts = range(0, x.shape[1] - 2, 2)
+    return np.stack([np.tensordot(x[:, i : i + 3], kernel, ((1, 2), (0, 1))) + bias for i in starts], 1)
+
+
+def test_branches_of_different_length_are_cropped_at_their_end(tally):
+    """NASNet's explicit pads and crops make the branches of a merge differ in length at most sizes."""
+    x = keras.Input((17, 17, 2))
+    y = layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+    one = layers.AveragePooling2D(1, 2)(y)
+    two = layers.AveragePooling2D(1, 2)(layers.Cropping2D(((1, 0), (1, 0)))(layers.ZeroPadding2D(((0, 1), (0, 1)))(y)))
+    y = layers.Concatenate()([one, two])
+    model = nets.prepare(keras.Model(x, layers.Dense(3)(layers.Flatten()(y))))
+    fcn = fullyconv.convert(model)
+    nets.check_native(model, fcn)
+    tally(nets.check_sizes(model, fcn))
+
+
+def _application(build, window, seed=0):
+    keras.utils.set_random_seed(seed)
+    return nets.prepare(build(weights=None, input_shape=(*window, 3), classes=10, classifier_activation=None), count=4)
+
+
+@pytest.mark.skipif(nets.BACKEND != "openvino", reason="large networks at many sizes run on the default engine only")
+@pytest.mark.parametrize(
+    ("build", "window"),
+    [(keras.applications.Xception, (71, 71)), (keras.applications.NASNetMobile, (64, 64))],
+    ids=["xception", "nasnetmobile"],
+)
+def test_large_networks_at_every_residue(build, window, tally):
+    model = _application(build, window)
+    fcn = fullyconv.convert(model)
+    nets.check_native(model, fcn)
+    tally(nets.check_sizes(model, fcn, axes=(0,)))
+
+
+# EfficientNetB0's field is finite but wider than any image here: its native equality and its plain sizes are checked.
+@pytest.mark.skipif(nets.BACKEND != "openvino", reason="large networks run on the default engine only")
+@pytest.mark.parametrize(
+    ("build", "window", "exactness"),
+    [
+        (keras.applications.ResNet50, (64, 64), "native"),
+        (keras.applications.MobileNetV2, (64, 64), "native"),
+        (keras.applications.MobileNetV3Small, (64, 64), "approximate"),
+        (keras.applications.EfficientNetB0, (64, 64), "approximate"),
+        (keras.applications.ConvNeXtTiny, (64, 64), "native"),
+    ],
+    ids=["resnet50", "mobilenetv2", "mobilenetv3", "efficientnetb0", "convnext"],
+)
+def test_large_networks_at_the_window(build, window, exactness):
+    model = _application(build, window)
+    fcn = fullyconv.convert(model)
+    assert fcn.exactness == exactness
+    nets.check_native(model, fcn)
+    size = (window[0] + 33, window[1] + 50)
+    y = fcn.predict(nets.images(size, 3))
+    assert y.shape == (1, *fcn.grid.cells(size), 10)
+    assert np.isfinite(y).all()
