@@ -287,3 +287,22 @@ def test_small_text_below(picture):
     ]
     assert heatmap(Net(), picture[:8, :8])._footer(1)[0] == "Picture, 8 x 8 pixels: one window of 8 x 8."
     assert heatmap(Net(), picture)._footer(20)[-1] == "The first 12 of 20 classes are drawn."
+
+
+def test_cells_of_a_trunk_and_of_a_whole_picture(picture):
+    net = Net()
+    trunk = Axis(WINDOW).slide(2, 2).slide(2, 2)  # two cells at the window: the network's own map
+    net.grid = Grid((trunk, trunk))
+    result = heatmap(net, picture, classes=0)
+    assert result.top[0].box == ((8, 12), (20, 24))
+    assert result._footer(1) == [
+        "Picture, 30 x 22 pixels: 7 x 5 cells of 4 x 4, one every 4 pixels.",
+        "Cells of the network's own map: each sees more of the picture than its square.",
+    ]
+    whole = Axis(WINDOW, stride=WINDOW, field=(-np.inf, np.inf), whole=True)
+    net.grid = Grid((whole, whole))
+    result = heatmap(net, picture, classes=0)
+    assert result.top[0].box == ((0, 22), (0, 30))
+    assert result._footer(1) == ["Picture, 30 x 22 pixels: one answer for all of it."]
+    assert result._axes()[1].covered(30) == (0, 30)
+    result.picture()

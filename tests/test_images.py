@@ -316,7 +316,7 @@ def test_preprocessing_refused():
 def test_preprocessing_described():
     assert describe(None) == describe("none") == "x as it is, 0 to 255 ('none')"
     assert describe("torch") == "(x / 255 - mean) / std of ImageNet ('torch')"
-    assert describe({"scale": 0.5, "offset": -1}) == "x * 0.5 + -1"
+    assert describe({"scale": 0.5, "offset": -1}) == "x * 0.5 - 1"
     assert describe(refusal) == "the function refusal"
 
 

@@ -105,7 +105,7 @@ def test_the_box_shows_on_black_and_on_white():
     axes = (CellAxis(350.0, 100.0, 1), CellAxis(350.0, 100.0, 1))
     for background in (0, 255):
         image = np.full((700, 700, 3), background, np.uint8)
-        panel = Panel(np.zeros((1, 1)), "name", ((200, 500), (200, 500)), "0.5")
+        panel = Panel(np.zeros((1, 1)), "name", "", ((200, 500), (200, 500)), "0.5")
         area = photo_area(render.draw(image, [panel], axes, SCALE), (700, 700))
         line = area[350, 198:208, 0]
         assert (line.max(), line.min()) == (255, 0)
@@ -116,7 +116,7 @@ def test_the_box_shows_on_black_and_on_white():
 def test_any_shape_and_number_of_panels_gives_a_page(count, shape):
     axes = tuple(CellAxis(n / 2, 5.0, 1) for n in shape)
     box = ((0, shape[0]), (0, shape[1]))
-    panels = [Panel(np.zeros((1, 1)), "a long name " * 9, box, "0.123")] * count
+    panels = [Panel(np.zeros((1, 1)), "a long name " * 9, "a remark", box, "0.123")] * count
     picture = render.draw(np.zeros((*shape, 1), np.uint8), panels, axes, SCALE, ["a line of small text " * 4])
     assert 400 <= picture.width <= 2100
     assert 200 <= picture.height <= 4000

@@ -117,20 +117,34 @@ class Heatmap:
     def _peak(self, class_index: int) -> Peak:
         values = self.map[..., class_index]
         row, column = (int(i) for i in np.unravel_index(values.argmax(), values.shape))
-        box: Any = self.grid.cell_to_box((row, column))
+        box = self._box((row, column))
         return Peak(class_index, self.label(class_index), float(values[row, column]), (row, column), box)
+
+    def _box(self, cell: tuple[int, int]) -> tuple[Any, Any]:
+        """A cell's pixels; those of the whole picture where one cell stands for all of it."""
+        boxes, sides = self.grid.cell_to_box(cell), zip(self.grid.axes, self.image.shape, strict=False)
+        low, high = (((0, n) if axis.whole else box) for box, (axis, n) in zip(boxes, sides, strict=False))
+        return low, high
+
+    @property
+    def _noun(self) -> str:
+        """What the pixels of a cell are: a window, a cell of the network's own map, or the picture."""
+        if any(axis.whole for axis in self.grid.axes):
+            return "picture"
+        boxes = self._box((0, 0))
+        return "window" if tuple(high - low for low, high in boxes) == self.grid.window else "cell"
 
     def _panel(self, peak: Peak) -> render.Panel:
         low = self.kind == "probability" and peak.probability < 0.001
         best = "below 0.001" if low else f"{peak.probability:.{3 if self.kind == 'probability' else 2}f}"
-        return render.Panel(self.map[..., peak.class_index], peak.label, peak.box, best)
+        remark = f"best {self._noun}: {self.kind} {best}"
+        return render.Panel(self.map[..., peak.class_index], peak.label, remark, peak.box, best)
 
     def _axes(self) -> tuple[render.CellAxis, ...]:
         """Centres of the windows: half a window behind where each begins."""
-        boxes = self.grid.cell_to_box((0, 0))
         return tuple(
-            render.CellAxis(float(low + high) / 2, float(step), count)
-            for (low, high), step, count in zip(boxes, self.grid.stride, self.map.shape, strict=False)
+            render.CellAxis(float(low + high) / 2, float(high - low if axis.whole else axis.stride), count)
+            for (low, high), axis, count in zip(self._box((0, 0)), self.grid.axes, self.map.shape, strict=False)
         )
 
     def _scale(self, panels: Sequence[render.Panel]) -> render.Scale:
@@ -141,16 +155,25 @@ class Heatmap:
         return render.Scale(low, high if high > low else low + 1, self.kind)
 
     def _footer(self, classes: int) -> list[str]:
-        (rows, columns), (y, x), (height, width) = self.map.shape[:2], self.grid.stride, self.grid.window
-        size = f"{self.image.shape[1]} x {self.image.shape[0]} pixels"
-        windows = f"{columns} x {rows} windows of {width} x {height}, one every {_pair(x, y)}"
-        if rows * columns == 1:
-            windows = f"one window of {width} x {height}"
-        lines = [
-            f"{self.name or 'Picture'}, {size}: {windows}.",
-            "A value is drawn at its window's centre. Dark: no window that fits into the picture has its centre there.",
-        ]
+        lines = [f"{self.name or 'Picture'}, {self.image.shape[1]} x {self.image.shape[0]} pixels: {self._cells()}."]
+        if self._noun == "window":
+            lines.append(
+                "A value is drawn at its window's centre. "
+                "Dark: no window that fits into the picture has its centre there."
+            )
+        elif self._noun == "cell":
+            lines.append("Cells of the network's own map: each sees more of the picture than its square.")
         return lines + ([f"The first {_PANELS} of {classes} classes are drawn."] if classes > _PANELS else [])
+
+    def _cells(self) -> str:
+        """How many cells of which size there are, in words."""
+        if self._noun == "picture":
+            return "one answer for all of it"
+        (rows, columns), (y, x), boxes = self.map.shape[:2], self.grid.stride, self._box((0, 0))
+        height, width = (high - low for low, high in boxes)
+        if rows * columns == 1:
+            return f"one {self._noun} of {width} x {height}"
+        return f"{columns} x {rows} {self._noun}s of {width} x {height}, one every {_pair(x, y)}"
 
 
 def heatmap(

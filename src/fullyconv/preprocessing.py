@@ -85,7 +85,8 @@ def describe(mode: Mode) -> str:
         name = str(mode or "none")
         return f"{_FORMULAS[name]} ('{name}')"
     order = "blue, green, red: " if mode.get("bgr") else ""
-    return f"{order}x * {mode.get('scale', 1.0)} + {mode.get('offset', 0.0)}"
+    text = f"{order}x * {mode.get('scale', 1.0)} + {mode.get('offset', 0.0)}"
+    return text.replace("+ -", "- ")
 
 
 def check_mode(mode: Mode) -> dict[str, Any] | Callable[[np.ndarray], Any]:

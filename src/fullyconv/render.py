@@ -71,10 +71,11 @@ class Scale:
 
 @dataclass(frozen=True)
 class Panel:
-    """One class: its values per cell, its name, its best window, and the value there, as text."""
+    """One class: its values per cell, its name, a remark beside it, its best window, and the value there, as text."""
 
     values: np.ndarray
     title: str
+    remark: str = ""
     box: Box | None = None
     best: str = ""
 
@@ -211,15 +212,14 @@ def _panel(photo: np.ndarray, panel: Panel, axes: Sequence[CellAxis], scale: Sca
         _tag(pen, panel, panel.box, factor, blended.size)
     canvas = Image.new("RGB", (max(blended.width, _NARROWEST), blended.height + _TITLE), _PAPER)
     canvas.paste(blended, (0, _TITLE))
-    _title(ImageDraw.Draw(canvas), panel, scale, canvas.width)
+    _title(ImageDraw.Draw(canvas), panel, canvas.width)
     return canvas
 
 
-def _title(pen: ImageDraw.ImageDraw, panel: Panel, scale: Scale, width: int) -> None:
-    remark = f"best window: {scale.name} {panel.best}" if panel.best else ""
-    beside = pen.textlength(remark, _font(16)) + 16
+def _title(pen: ImageDraw.ImageDraw, panel: Panel, width: int) -> None:
+    beside = pen.textlength(panel.remark, _font(16)) + 16
     pen.text((0, _TITLE - 14), _shorten(panel.title, 24, width - beside), _INK, _font(24), anchor="ls")
-    pen.text((width, _TITLE - 14), remark, _FAINT, _font(16), anchor="rs")
+    pen.text((width, _TITLE - 14), panel.remark, _FAINT, _font(16), anchor="rs")
 
 
 def _extent(pen: ImageDraw.ImageDraw, axes: Sequence[CellAxis], factor: float, size: tuple[int, int]) -> None:
