@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from fullyconv import render
+from fullyconv.colours import colour_table
 from fullyconv.errors import OutputError
 from fullyconv.render import CellAxis, Panel, Scale
 
@@ -42,7 +43,7 @@ def oklab(rgb: np.ndarray) -> np.ndarray:
 
 
 def test_equal_steps_of_the_value_are_equal_steps_for_the_eye():
-    lab = oklab(render.colour_table().astype(float))
+    lab = oklab(colour_table().astype(float))
     assert (np.diff(lab[::8, 0]) > 0).all()
     steps = np.linalg.norm(np.diff(lab[::17], axis=0), axis=1)
     assert steps.max() / steps.min() < 1.35
