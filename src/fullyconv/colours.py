@@ -1,7 +1,7 @@
 """The colours of heat maps.
 
-They run through OKLab (Björn Ottosson, 2020) at a steady pace: equal steps of the value are equal steps for the eye, and
-brighter always means more, so that it reads in grey, and without telling red from green, too.
+They run through OKLab (Björn Ottosson, 2020) at a steady pace: equal steps of the value are equal steps for the eye,
+and brighter always means more, so that it reads in grey, and without telling red from green, too.
 """
 
 from __future__ import annotations
