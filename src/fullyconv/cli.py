@@ -333,8 +333,9 @@ def _open(name: str, random_weights: bool, unsafe: bool) -> keras.Model:
 def _check_output(path: Path, *endings: str) -> None:
     """Refuse a file that could not be written, before the work is done."""
     if path.suffix.lower() not in endings:
-        reason = "HDF5 loses the operations of a functional model" if path.suffix in (".h5", ".hdf5") else "its ending"
-        msg = f"'{path}' cannot be the output ({reason}): give a name that ends in {' or '.join(endings)}."
+        lossy = path.suffix.lower() in (".h5", ".hdf5")
+        reason = "HDF5 loses a functional model's operations. End its name in" if lossy else "its name must end in"
+        msg = f"'{path}' cannot be written: {reason} {' or '.join(endings)}."
         raise OutputError(msg)
     if not path.parent.is_dir():
         msg = f"'{path}' cannot be written: there is no folder '{path.parent}'.\nCreate it first."

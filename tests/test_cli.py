@@ -1,0 +1,367 @@
+"""The command: what it prints and writes, its exit codes, and the whole text of its errors."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+import fullyconv
+from fullyconv.cli import app
+
+
+def small(activation: str = "softmax") -> keras.Model:
+    """A classifier of windows of 12 x 10 pixels, without padding."""
+    keras.utils.set_random_seed(3)
+    stack = [
+        keras.Input((12, 10, 3)),
+        layers.Conv2D(8, 3, activation="relu", bias_initializer="normal", name="conv"),
+        layers.MaxPooling2D(2, name="pool"),
+        layers.Flatten(name="flatten"),
+        layers.Dense(4, activation=activation, bias_initializer="normal", name="logits"),
+    ]
+    return keras.Sequential(stack, name="small")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder with a model, a photo and names of classes in it."""
+    monkeypatch.chdir(tmp_path)
+    small().save("small.keras")
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), "uint8")
+    Image.fromarray(pixels).save("photo.png")
+    Path("names.txt").write_text("ant\nbee\ncat\ndog\n")
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, [*arguments])
+
+
+def failure(*arguments: str, code: int = 1) -> str:
+    """What a command that fails says on stderr."""
+    done = run(*arguments)
+    assert done.exit_code == code, done.output
+    return done.stderr.rstrip("\n")
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def process(*arguments: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own; a variable that is None is unset."""
+    merged = {**os.environ, **variables}
+    environment = {name: value for name, value in merged.items() if value is not None}
+    command = [sys.executable, "-m", "fullyconv", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+# ------------------------------------------------------------------------------------------------------------ convert
+
+
+def test_convert_verifies_and_writes_a_plain_model(folder: Path):
+    done = run("convert", "small.keras", "-o", "fcn.keras")
+    assert done.exit_code == 0, done.stderr
+    assert files(folder) == {"small.keras", "photo.png", "names.txt", "fcn.keras"}
+    assert keras.models.load_model("fcn.keras").output_shape == (None, None, None, 4)
+    table = done.stdout.splitlines()
+    assert table[0].split() == ["layer", "class", "becomes", "at", "the", "window"]
+    assert any(line.split()[:3] == ["logits", "Dense", "Conv2D"] for line in table)
+    assert "window 12 x 10, stride 2 x 2, field 12 x 10" in table
+    assert "Exact means: every cell equals the classifier on its window." in table
+    assert str(fullyconv.verify(small(), fullyconv.load("fcn.keras"))).split(" ", maxsplit=1)[0] in done.stdout
+    assert table[-1].startswith("Wrote fcn.keras (")
+
+
+def test_convert_replaces_an_older_file(folder: Path):
+    Path("fcn.keras").write_text("older")
+    assert run("convert", "small.keras", "-o", "fcn.keras").exit_code == 0
+    assert fullyconv.load("fcn.keras").window == (12, 10)
+
+
+def test_convert_writes_nothing_that_does_not_hold(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    class Failed:
+        ok = False
+
+    monkeypatch.setattr(fullyconv, "verify", lambda *_: Failed())
+    assert failure("convert", "small.keras", "-o", "fcn.keras") == (
+        "Error: 'fcn.keras' was not written: the conversion does not hold, as the report above says."
+    )
+    assert "fcn.keras" not in files(folder)
+
+
+def test_convert_options_reach_the_plan(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    seen = {}
+    plan = fullyconv.plan
+
+    def spy(model: keras.Model, **options: object) -> fullyconv.Plan:
+        seen.update(options)
+        return plan(model)
+
+    monkeypatch.setattr(fullyconv, "plan", spy)
+    options = ["--window", "12x10", "--pool", "drop", "--context", "global", "--until", "pool", "--skip", "resizing"]
+    assert run("convert", "small.keras", "-o", "fcn.keras", *options).exit_code == 0
+    assert seen == {"window": (12, 10), "pool": "drop", "context": "global", "until": "pool", "skip": ["resizing"]}
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("fcn.h5", "'fcn.h5' cannot be written: HDF5 loses a functional model's operations. End its name in .keras."),
+        ("fcn.png", "'fcn.png' cannot be written: its name must end in .keras."),
+        ("no/fcn.keras", "'no/fcn.keras' cannot be written: there is no folder 'no'.\nCreate it first."),
+        ("dir.keras", "'dir.keras' cannot be written: it is a folder."),
+    ],
+)
+def test_outputs_that_cannot_be(folder: Path, output: str, message: str):
+    Path("dir.keras").mkdir()
+    assert failure("convert", "small.keras", "-o", output) == f"Error: {message}"
+
+
+def test_refused_layers_are_named(folder: Path):
+    x = keras.Input((8, 8, 3), name="image")
+    y = layers.Conv2D(4, 3, name="conv")(x)
+    y = layers.Dense(2, name="logits")(layers.LSTM(4, name="rows")(layers.Reshape((6, 24), name="lines")(y)))
+    keras.Model(x, y, name="reader").save("reader.keras")
+    text = failure("convert", "reader.keras", "-o", "fcn.keras")
+    assert text.startswith("Error: 1 of the ")
+    assert "'rows' (LSTM, layer " in text
+    assert "fcn.keras" not in files(folder)
+
+
+def test_window_missing(folder: Path):
+    x = keras.Input((None, None, 3))
+    y = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(x))
+    keras.Model(x, layers.Dense(2)(y), name="open").save("open.keras")
+    assert "so its window must be given" in failure("convert", "open.keras", "-o", "fcn.keras")
+    assert run("convert", "open.keras", "-o", "fcn.keras", "--window", "16x16").exit_code == 0
+
+
+# ----------------------------------------------------------------------------------------------------- plan and verify
+
+
+def test_plan_prints_the_table_and_the_cells_of_a_size(folder: Path):
+    done = run("plan", "small.keras", "--size", "40x50")
+    assert done.exit_code == 0, done.stderr
+    assert "conv     Conv2D        Conv2D 3 x 3, 8 filters  10 x 8 x 8" in done.stdout
+    assert done.stdout.splitlines()[-1] == (
+        "output: an image of 40 x 50 gives 15 x 21 cells, 15 x 21 of them windows inside the image."
+    )
+
+
+def test_plan_of_an_image_that_is_too_small(folder: Path):
+    assert failure("plan", "small.keras", "--size", "8x8") == (
+        "Error: The input is 8 x 8, smaller than the window of 12 x 10.\n"
+        "The network was trained on 12 x 10: enlarge the image, or pad it, to at least that size."
+    )
+
+
+def test_plan_as_json(folder: Path):
+    found = json.loads(run("plan", "small.keras", "--json", "--size", "40x50").stdout)
+    assert found["exactness"] == "exact"
+    assert found["layers"][-1] == {
+        "layer": "logits",
+        "class": "Dense",
+        "becomes": "Conv2D 5 x 4, 4 filters",
+        "shape": [1, 1, 4],
+    }
+    assert found["outputs"]["output"] == {
+        "window": [12, 10],
+        "stride": [2, 2],
+        "offset": [0, 0],
+        "receptive_field": [[0, 12], [0, 10]],
+        "exactness": "exact",
+        "reasons": [],
+        "size": [40, 50],
+        "cells": [15, 21],
+        "windows_inside": [15, 21],
+    }
+
+
+def test_plan_of_several_outputs(folder: Path):
+    x = keras.Input((12, 12, 3))
+    y = layers.Flatten()(layers.Conv2D(4, 3)(x))
+    keras.Model(x, {"kind": layers.Dense(2)(y), "age": layers.Dense(1)(y)}).save("two.keras")
+    found = json.loads(run("plan", "two.keras", "--json").stdout)
+    assert set(found["outputs"]) == {"kind", "age"}
+
+
+def test_verify_says_whether_it_holds(folder: Path):
+    fullyconv.convert(small()).save("fcn.keras")
+    assert run("verify", "small.keras", "fcn.keras").exit_code == 0
+    assert run("verify", "small.keras", "fcn.keras", "--image", "photo.png").exit_code == 0
+    other = small()
+    other.set_weights([weight + 0.1 for weight in other.get_weights()])
+    fullyconv.convert(other).save("other.keras")
+    assert run("verify", "small.keras", "other.keras").exit_code == 1
+
+
+def test_verify_needs_a_file(folder: Path):
+    assert failure("verify", "small.keras", "fcn.keras") == (
+        "Error: There is no file 'fcn.keras'.\nModels in that folder: small.keras."
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- heatmap
+
+
+@pytest.mark.parametrize("converted", [False, True])
+def test_heatmap_of_a_classifier_and_of_a_converted_network(folder: Path, converted: bool):
+    model = "small.keras"
+    if converted:
+        fullyconv.convert(small()).save("fcn.keras")
+        model = "fcn.keras"
+    options = ["--labels", "names.txt", "--preprocess", "unit", "--class", "bee", "--class", "3"]
+    done = run("heatmap", model, "photo.png", "-o", "map.png", *options)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "Wrote map.png."
+    assert {line.split()[1] for line in done.stdout.splitlines() if " (rows " in line} == {"bee", "dog"}
+    with Image.open("map.png") as picture:
+        assert min(picture.size) > 100
+
+
+def test_heatmap_without_names_draws_the_best_class(folder: Path):
+    done = run("heatmap", "small.keras", "photo.png", "-o", "map.png")
+    assert done.exit_code == 0, done.stderr
+    assert "class " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["photo.png", "--class", "owl", "--labels", "names.txt"], "There is no class 'owl'; no name is near to it."),
+        (["photo.png", "--class", "9"], "There is no class 9; the model has 4, numbered from 0 to 3."),
+        (["photo.png", "--labels", "no.txt"], "'no.txt' cannot be read: No such file or directory."),
+        (["no.png"], "There is no picture 'no.png'; check the path."),
+    ],
+)
+def test_heatmap_of_what_is_not_there(folder: Path, arguments: list[str], message: str):
+    assert failure("heatmap", "small.keras", "-o", "map.png", *arguments) == f"Error: {message}"
+    assert "map.png" not in files(folder)
+
+
+# ----------------------------------------------------------------------------------------- usage, errors, the process
+
+
+def test_help_names_every_command():
+    done = run("--help")
+    assert done.exit_code == 0
+    for command in ("convert", "plan", "verify", "heatmap", "demo"):
+        assert f"\n  {command} " in done.stdout
+        assert run(command, "--help").exit_code == 0
+
+
+def test_version():
+    assert run("--version").stdout == "fullyconv 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["convert", "small.keras"],
+        ["convert", "small.keras", "-o", "fcn.keras", "--pool", "most"],
+        ["plan", "small.keras", "--size", "12by10"],
+        ["plan", "small.keras", "--size", "0x10"],
+        ["heatmap", "small.keras", "photo.png", "-o", "m.png", "--preprocess", "vgg"],
+    ],
+)
+def test_usage(folder: Path, arguments: list[str]):
+    assert run(*arguments).exit_code == 2
+
+
+def test_a_size_that_is_none():
+    assert failure("plan", "x.keras", "--size", "12by10", code=2).splitlines()[-1] == (
+        "Error: Invalid value for '--size': '12by10' is not a size: write it as 224x224 (height x width)."
+    )
+
+
+def test_errors_of_opening_a_model(folder: Path):
+    assert failure("plan", "VGG61") == (
+        "Error: 'VGG61' is neither a file here nor a model of keras.applications.\nThe nearest names are VGG19, VGG16."
+    )
+
+
+def test_random_weights(folder: Path):
+    assert run("plan", "MobileNet", "--random-weights").exit_code == 0
+
+
+def test_unsafe_runs_the_code_in_a_file(folder: Path):
+    x = keras.Input((8, 8, 3))
+    y = layers.Flatten()(layers.Lambda(lambda t: t * 2, output_shape=(8, 8, 3), name="double")(x))
+    keras.Model(x, layers.Dense(2)(y)).save("code.keras")
+    assert "safe mode" in failure("plan", "code.keras")
+    assert "'double' (Lambda, " in failure("plan", "code.keras", "--unsafe")
+
+
+def test_an_unforeseen_error_is_two_lines(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("boom\nand a long story")
+
+    monkeypatch.setattr(fullyconv, "plan", fail)
+    assert failure("plan", "small.keras") == (
+        "Error: RuntimeError: boom\nThis was not foreseen; --debug shows where it happened."
+    )
+    assert isinstance(run("plan", "small.keras", "--debug").exception, RuntimeError)
+
+
+def test_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fullyconv, "plan", stop)
+    assert failure("plan", "small.keras") == "Stopped."
+
+
+def test_the_command_takes_openvino_where_no_backend_was_chosen(folder: Path):
+    """Keras's settings name one that is not installed, and are left as they are."""
+    home = folder / "keras"
+    home.mkdir()
+    (home / "keras.json").write_text('{"backend": "cntk"}')
+    done = process("plan", "small.keras", KERAS_BACKEND=None, KERAS_HOME=str(home))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ("Using Keras's OpenVINO backend: KERAS_BACKEND is not set, and cntk is not installed.\n")
+    assert (home / "keras.json").read_text() == '{"backend": "cntk"}'
+
+
+def test_the_command_obeys_a_backend_that_was_chosen(folder: Path):
+    done = process("plan", "small.keras", KERAS_HOME=str(folder))
+    assert (done.returncode, done.stderr) == (0, "")
+    done = process("plan", "small.keras", KERAS_BACKEND="cntk", KERAS_HOME=str(folder))
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "Error: Keras is to use the backend 'cntk' (KERAS_BACKEND names it), which is not one"
+    )
+
+
+def test_help_says_nothing_of_backends(folder: Path):
+    done = process("convert", "--help", KERAS_BACKEND=None, KERAS_HOME=str(folder / "none"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (folder / "none").exists()
+
+
+def test_demo(folder: Path):
+    done = run("demo", "-o", "out")
+    assert done.exit_code == 0, done.stderr
+    assert files(folder / "out") == {"coffee.png", "chelsea.png", "camera.png", "efficientnet_lite0.keras"}
+    rows = {line.split()[0]: line for line in done.stdout.splitlines() if " ms " in line}
+    assert set(rows) == {"coffee", "chelsea", "camera"}
+    assert "espresso" in rows["coffee"]
+    assert "cat" in rows["chelsea"]
+    assert "tripod" in rows["camera"]
+
+
+def test_demo_where_it_cannot_write(folder: Path):
+    Path("out").write_text("a file")
+    assert failure("demo", "-o", "out") == (
+        "Error: The folder 'out' cannot be made: File exists.\nGive another one with -o."
+    )
