@@ -174,7 +174,61 @@ def copy_weights(source: keras.layers.Layer, layer: keras.layers.Layer) -> None:
 
 
 def has_own_weights(layer: keras.layers.Layer) -> bool:
-    """Whether each weight of the layer is its own and has a name of its own."""
+    """Whether each weight is the layer's own and has a name of its own, as in all layers of Keras itself."""
     own = {id(w) for w in (*layer._trainable_variables, *layer._non_trainable_variables)}
     names = [w.name for w in layer.weights]
-    return len(set(names)) == len(names) and all(id(w) in own for w in layer.weights)
+    stock = type(layer).__module__.startswith("keras.src.layers.")
+    return stock and len(set(names)) == len(names) and all(id(w) in own for w in layer.weights)
+
+
+def output_operations(model: Any) -> list[Any]:
+    """The operation that returns each output of a model, looked up inside inner models."""
+    found = []
+    for tensor in keras.tree.flatten(graph_of(model)._outputs_struct):
+        operation, _, index = tensor._keras_history
+        found.append(output_operations(operation)[index] if graph_of(operation) is not None else operation)
+    return found
+
+
+class Interpreter:
+    """A model's graph as a callable on backend tensors, with some of its calls answered by something else.
+
+    Args:
+        model: A model with a graph.
+        replace: Functions by the id of the operation they stand in for.
+        until: Name of an operation or inner model whose output is returned.
+    """
+
+    def __init__(self, model: Any, replace: Mapping[int, Visit] | None = None, until: str | None = None) -> None:
+        self.model, self.replace, self.until = model, dict(replace or {}), until
+        self.inputs, self.input = keras.tree.flatten(input_structure(model)), input_structure(model)
+        self.weights = list(getattr(model, "weights", ()))
+
+    def __call__(self, x: Any) -> Any:
+        """The outputs of the graph for these inputs."""
+        reached: dict[str, Any] = {}
+
+        def visit(operation, *args, **kwargs):
+            stand_in = self.replace.get(id(operation), operation)
+            return stand_in(*args, **kwargs)
+
+        def leave(operation, outputs):
+            if operation.name == self.until:
+                reached["outputs"] = outputs
+
+        outputs = walk(self.model, x, visit, leave)
+        return reached["outputs"] if self.until is not None else outputs
+
+
+def without_activation(layer: keras.layers.Layer) -> Visit:
+    """A copy of a layer that has an activation, without it; built when it is first called."""
+    twins: list[keras.layers.Layer] = []
+
+    def call(*args, **kwargs):
+        if not twins:
+            twin, outputs = build_layer(type(layer), {**layer.get_config(), "activation": None}, arrays(layer), args, kwargs)
+            twins.append(twin)
+            return outputs
+        return twins[0](*args, **kwargs)
+
+    return call

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
+import numpy as np
 
 from fullyconv import _keras
 from fullyconv.errors import GeometryError, Refusal, UnsupportedLayerError, UnsupportedModelError, WindowError
@@ -64,7 +65,7 @@ class Plan:
     @property
     def grids(self) -> Any:
         """The grid of each output, in the outputs' structure."""
-        grids = [Grid(x.axes, x.reasons, x.approximate) for x in self.outputs]
+        grids = [_grid(x) for x in self.outputs]
         return keras.tree.pack_sequence_as(self.structure, grids)
 
     @property
@@ -97,9 +98,14 @@ class Plan:
         return [*lines, *self.notes]
 
 
+def _grid(x: Map) -> Grid:
+    grid = Grid(x.axes, x.reasons, x.approximate)
+    return replace(grid, reasons=()) if grid.exactness == "exact" else grid
+
+
 def reasons_in_words(grid: Grid, most: int = 3) -> str:
-    """The reasons of a grid that is not exact, the first few by name."""
-    shown, rest = grid.reasons[:most], len(grid.reasons) - most
+    """The reasons of a grid that is not exact, the weightiest few by name."""
+    shown, rest = sorted(grid.reasons, key=lambda reason: reason.endswith(" pads"))[:most], len(grid.reasons) - most
     return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
 
 
@@ -346,7 +352,7 @@ def _inputs(model: Any, window: int | Sequence[int] | None) -> Iterable[Map]:
             f"{model.name!r} reads no image: its inputs have the shapes {shapes}.\n"
             f"A classifier of signals, images or volumes has inputs of the shape (None, *spatial, channels)."
         )
-    rank, first = ranks.pop(), _channels_first(model)
+    rank, first = ranks.pop(), channels_first(model)
     for tensor in tensors:
         yield _image(model, tensor, rank, first, window) if len(tensor.shape) > 2 else _vector(tensor, rank, first)
 
@@ -380,13 +386,21 @@ def _window(model: Any, size: tuple[int | None, ...], asked: tuple[int, ...]) ->
 
 def _vector(tensor: Any, rank: int, first: bool) -> Map:
     """A vector that belongs to the whole image, such as metadata, as a map of one cell."""
-    import numpy as np
-
     channels, recipe = tensor.shape[-1], Recipe(None)
     return Map(recipe, (channels,), tensor.dtype, (1,) * rank, channels, first, (), np.arange(channels))
 
 
-def _channels_first(model: Any) -> bool:
+def image_inputs(model: Any) -> list[bool]:
+    """Whether each input of a model is an image (or signal, or volume)."""
+    return [len(t.shape) > 2 for t in keras.tree.flatten(_keras.input_structure(model))]
+
+
+def window_of(model: Any, window: int | Sequence[int] | None = None) -> tuple[int, ...]:
+    """Spatial size of a classifier's input, which is given where the model leaves it open."""
+    return next(x.size for x in _inputs(model, window) if x.axes)
+
+
+def channels_first(model: Any) -> bool:
     """Whether the model's images have their channels first, by the first layer that says so."""
     turned = False
     for _, operation in _keras.operations_of(model):
@@ -443,5 +457,3 @@ def in_words(blueprint: Blueprint | None) -> str:
     words += f", {config['filters']} filters" if "filters" in config else ""
     return words
 
-
-Visitor = Callable[..., Any]

@@ -11,7 +11,6 @@ Most entries of the table are one of the kinds `kept` (the same layer), `windowe
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -274,8 +273,8 @@ def _recipes(inputs: Any) -> Any:
 
 
 def config_of(layer: keras.layers.Layer) -> dict[str, Any]:
-    """A config of the layer that can be changed: a deep copy."""
-    return copy.deepcopy(layer.get_config())
+    """A config of the layer that can be changed."""
+    return dict(layer.get_config())
 
 
 def need_map(x: Map) -> None:

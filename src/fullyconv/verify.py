@@ -1,0 +1,360 @@
+"""The proof: what the contract promises, measured on a given classifier and its conversion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from fullyconv import _keras
+from fullyconv.convert import FullyConv
+from fullyconv.engine import compile
+from fullyconv.geometry import Grid
+from fullyconv.plan import channels_first, image_inputs, reasons_in_words
+from fullyconv.reference import at_corners, windows
+from fullyconv.rules import RULES
+from fullyconv.rules.pool import global_average, global_max
+
+# Largest error allowed, as a share of the largest logit: float32 measured at 0.7-1.7e-6 over the zoo, the half
+# precisions at four units in their last place.
+TOLERANCE = {"float32": 1e-5, "float64": 1e-5, "float16": 4e-3, "bfloat16": 3e-2}
+# Largest error allowed, as a share of the difference between two images.
+OF_DIFFERENCE = 1e-3
+MOST_WINDOWS = 64
+MOST_POSITIONS = 24 * 10**6
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was measured, each error as a share of the largest logit.
+
+    Args:
+        native_error: Largest difference from the classifier at the window (contract C1).
+        size_error: Largest change of a cell when the image goes on beyond its receptive field (C3), or None where no
+            cell's field ends.
+        window_error: Largest difference from the classifier on windows (C4), or None where a cell has no window.
+        argmax_agreement: Share of the windows on which both name the same class, or None.
+        difference: Difference between two images, which the native error is also held against.
+        cells: Number of cells compared for the size error.
+        windows: Number of windows compared.
+        exactness: What the grids say.
+        reasons: And why.
+        tolerance: Largest error allowed.
+    """
+
+    native_error: float
+    size_error: float | None
+    window_error: float | None
+    argmax_agreement: float | None
+    difference: float
+    cells: int
+    windows: int
+    exactness: str
+    reasons: str
+    tolerance: float
+
+    @property
+    def native_ok(self) -> bool:
+        """Whether the conversion equals the classifier at the window."""
+        return self.native_error <= min(self.tolerance, max(OF_DIFFERENCE * self.difference, 1e-9))
+
+    @property
+    def size_ok(self) -> bool:
+        """Whether cells do not depend on what lies beyond their field."""
+        return self.size_error is None or (self.cells > 0 and self.size_error <= self.tolerance)
+
+    @property
+    def window_ok(self) -> bool:
+        """Whether the windows bear out what the grid says: equal if and only if it says exact."""
+        if self.window_error is None or self.windows < 2:
+            return True
+        return (self.window_error <= self.tolerance) == (self.exactness == "exact")
+
+    @property
+    def ok(self) -> bool:
+        """Whether all of it holds."""
+        return self.native_ok and self.size_ok and self.window_ok
+
+    def __str__(self) -> str:
+        """The measurements in words."""
+        verdict = {True: "holds", False: "DOES NOT HOLD"}
+        lines = [f"at the window   {verdict[self.native_ok]}: error {self.native_error:.1e} of the largest logit"]
+        lines[0] += f" (two images differ by {self.difference:.1e})"
+        if self.size_error is None:
+            lines.append("at other sizes  not checked: every cell sees the whole image, or the image would be too large")
+        else:
+            lines.append(
+                f"at other sizes  {verdict[self.size_ok]}: error {self.size_error:.1e} over {self.cells} cells"
+            )
+        if self.window_error is not None:
+            agreement = f"{100 * (self.argmax_agreement or 0):.1f} % of {self.windows} windows name the same class"
+            lines.append(f"on windows      error {self.window_error:.1e}, {agreement}")
+            lines.append(f"                {verdict[self.window_ok]}: {self.exactness} {self.reasons}".rstrip())
+        return "\n".join(lines)
+
+
+def verify(model: keras.Model, fcn: FullyConv, images: Sequence[Any] | None = None) -> Verification:
+    """How far a conversion is from its classifier: at the window, at other sizes, and on windows.
+
+    Compared before the last activation, through the engine.
+
+    Args:
+        model: The classifier.
+        fcn: Its conversion.
+        images: Prepared images `(*spatial, channels)`; without them noise is used, which shows equality but says
+            nothing about agreement on real images.
+
+    Returns:
+        A `Verification`; its `ok` says whether everything the grids promise holds.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(5)])
+        >>> fullyconv.verify(model, fullyconv.convert(model)).ok
+        True
+    """
+    return _Check(model, fcn, images).result()
+
+
+class _Check:
+    """One verification: the two networks up to their logits, and the images."""
+
+    def __init__(self, model: keras.Model, fcn: FullyConv, images: Sequence[Any] | None) -> None:
+        options = {} if fcn.plan is None else fcn.plan.options
+        self.model, self.fcn = model, fcn
+        self.until, self.dropped = options.get("until"), options.get("pool") == "drop"
+        self.grids: list[Grid] = keras.tree.flatten(fcn.grids)
+        self.window, self.flags = fcn.window, image_inputs(model)
+        self.first = channels_first(model)
+        skipped = _skipped(model, options.get("skip", ()))
+        self.classifier = compile(logits(model, self.until, skipped))
+        self.network = compile(logits(fcn.model))
+        self.scale = 1.0
+        self.images = [self._widened(image) for image in images] if images else self._noise_images()
+
+    def result(self) -> Verification:
+        """Everything measured."""
+        native, difference = self._native()
+        size, cells = self._size()
+        window, agreement, count = self._windows()
+        dtype = self.model.dtype_policy.compute_dtype if hasattr(self.model, "dtype_policy") else "float32"
+        dtype = _weakest(self.model, dtype)
+        reasons = next((reasons_in_words(g) for g in self.grids if g.exactness == self.fcn.exactness), "")
+        reasons = f"({reasons})" if self.fcn.exactness != "exact" else ""
+        return Verification(
+            native_error=native,
+            size_error=size,
+            window_error=window,
+            argmax_agreement=agreement,
+            difference=difference,
+            cells=cells,
+            windows=count,
+            exactness=self.fcn.exactness,
+            reasons=reasons,
+            tolerance=TOLERANCE[dtype],
+        )
+
+    def _native(self) -> tuple[float, float]:
+        """The error at the window, and the difference between two images, both as shares of the largest logit."""
+        crops = [self._at_origin(image) for image in self.images[:2]]
+        crops += [self._noise(self.window)] if len(crops) < 2 else []
+        pairs = [(self._of_classifier(crop), self._of_network(crop)) for crop in crops]
+        error = max(_relative(a, b.reshape(a.shape)) for old, new in pairs for a, b in zip(old, new, strict=True))
+        difference = min(_relative(a, b) for a, b in zip(pairs[0][0], pairs[1][0], strict=True))
+        return error, difference
+
+    def _of_classifier(self, crop: Any) -> list[np.ndarray]:
+        if self.dropped and self.until is None:
+            return keras.tree.flatten(compile(logits(self.model, None, _per_position(self.model)))(_batch(crop)))
+        return keras.tree.flatten(self.classifier(_batch(crop)))
+
+    def _of_network(self, crop: Any) -> list[np.ndarray]:
+        return keras.tree.flatten(self.network(_batch(crop)))
+
+    def _size(self) -> tuple[float | None, int]:
+        """The largest change of a cell whose field ends within the smaller of two images, over residues of the size."""
+        errors, compared = [], 0
+        for axis in range(len(self.window)):
+            for small, large in self._pairs(axis):
+                whole = self._noise(large)
+                part = self._part(whole, small)
+                old, new = (keras.tree.flatten(self.network(_batch(x))) for x in (part, whole))
+                for grid, a, b in zip(self.grids, old, new, strict=True):
+                    count = _unaffected(grid, axis, small[axis], self._cells(a)[axis])
+                    compared += count
+                    keep = self._cell_slice(axis, count)
+                    errors += [_relative(b[keep], a[keep])] if count else []
+        return (max(errors), compared) if errors else (None, 0)
+
+    def _pairs(self, axis: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Sizes of a smaller and a larger image: of several residues along one axis, thin along the others."""
+        ends = [grid.cell_to_box([0] * len(self.window), field=True)[axis][1] for grid in self.grids]
+        strides = [math.ceil(grid.axes[axis].stride) for grid in self.grids]
+        if any(math.isinf(end) for end in ends):
+            return []
+        least, stride = max(self.window[axis], *map(math.ceil, ends)), max(strides)
+        if (least + 3 * stride) * math.prod(self.window) // self.window[axis] > MOST_POSITIONS:
+            return []
+        residues = sorted({0, 1, stride // 2 + 1, stride - 1})
+        return [(self._thin(axis, least + r), self._thin(axis, least + r + stride + 1)) for r in residues]
+
+    def _thin(self, axis: int, n: int) -> tuple[int, ...]:
+        return tuple(n if i == axis else w for i, w in enumerate(self.window))
+
+    def _windows(self) -> tuple[float | None, float | None, int]:
+        """The largest difference from the classifier on windows, and the share that name the same class."""
+        if self.dropped or self.until or any(a.whole or a.native != 1 for g in self.grids for a in g.axes):
+            return None, None, 0
+        errors, same, count = [0.0], 0, 0
+        for image in self.images:
+            maps = self._of_network(image)
+            for k, (grid, cells) in enumerate(zip(self.grids, maps, strict=True)):
+                chosen = _spaced(np.ndindex(*grid.windows_inside(self._size_of(image))))
+                corners = [tuple(int(i * s) for i, s in zip(c, grid.stride, strict=True)) for c in chosen]
+                rows = at_corners(self.classifier, self.model, image, corners, self.window, 16)
+                a, b = keras.tree.flatten(rows)[k], np.stack([self._at(cells, c) for c in chosen])
+                a = a.reshape(b.shape)
+                errors.append(_relative(a, b))
+                same, count = same + int((_named(a) == _named(b)).sum()), count + len(chosen)
+        return max(errors), same / count, count
+
+    def _at(self, cells: np.ndarray, index: tuple[int, ...]) -> np.ndarray:
+        return cells[(0, slice(None), *index)] if self.first else cells[(0, *index)]
+
+    def _cells(self, maps: np.ndarray) -> tuple[int, ...]:
+        return maps.shape[2:] if self.first else maps.shape[1:-1]
+
+    def _cell_slice(self, axis: int, count: int) -> tuple[slice, ...]:
+        lead = 2 if self.first else 1
+        return (*(slice(None) for _ in range(lead + axis)), slice(0, count))
+
+    def _size_of(self, image: Any) -> tuple[int, ...]:
+        array = next(a for a, f in zip(keras.tree.flatten(image), self.flags, strict=True) if f)
+        return tuple(array.shape[1:] if self.first else array.shape[:-1])
+
+    def _at_origin(self, image: Any) -> Any:
+        cut = windows(self.model, image, [(0,) * len(self.window)], self.window)
+        return keras.tree.map_structure(lambda a: a[0], cut)
+
+    def _part(self, image: Any, size: tuple[int, ...]) -> Any:
+        cut = windows(self.model, image, [(0,) * len(size)], size)
+        return keras.tree.map_structure(lambda a: a[0], cut)
+
+    def _widened(self, image: Any) -> Any:
+        return keras.tree.map_structure(lambda a: np.asarray(a, "float32"), image)
+
+    def _noise_images(self) -> list[Any]:
+        """Two images of a few windows, in the range of values that makes the classifier tell them apart."""
+        strides = [max(math.ceil(g.stride[i]) for g in self.grids) for i in range(len(self.window))]
+        size = tuple(w + 2 * min(s, w) for w, s in zip(self.window, strides, strict=True))
+
+        def difference(scale: float) -> float:
+            self.scale = scale
+            a, b = (keras.tree.flatten(self.classifier(_batch(self._noise(self.window, seed)))) for seed in (1, 2))
+            return min(_relative(x, y) for x, y in zip(a, b, strict=True))
+
+        self.scale = max((1.0, 255.0), key=difference)
+        return [self._noise(size, seed) for seed in (1, 2)]
+
+    def _noise(self, size: tuple[int, ...], seed: int = 0) -> Any:
+        """One example of noise with structure at several scales, in the model's input structure."""
+        rng = np.random.default_rng(seed)
+        structure = _keras.input_structure(self.model)
+        arrays = [self._noise_like(t, f, size, rng) for t, f in zip(keras.tree.flatten(structure), self.flags, strict=True)]
+        return arrays[0] if len(arrays) == 1 else keras.tree.pack_sequence_as(structure, arrays)
+
+    def _noise_like(self, tensor: Any, image: bool, size: tuple[int, ...], rng: Any) -> np.ndarray:
+        if not image:
+            return rng.uniform(-1, 1, tensor.shape[1:]).astype("float32")
+        channels = tensor.shape[1] if self.first else tensor.shape[-1]
+        noise = rng.uniform(0, 1, (*size, channels))
+        for step in (4, 16):
+            coarse = rng.uniform(0, 1, (*(-(-n // step) for n in size), channels))
+            for axis in range(len(size)):
+                coarse = np.repeat(coarse, step, axis)
+            noise += 2 * coarse[tuple(slice(0, n) for n in size)]
+        noise = (noise / 5 * self.scale).astype("float32")
+        return np.moveaxis(noise, -1, 0) if self.first else noise
+
+
+def logits(model: Any, until: str | None = None, replace: dict[int, Callable[..., Any]] | None = None) -> Any:
+    """A network up to the last activation of each output, as something the engine can run."""
+    stand_ins = dict(replace or {})
+    for operation in _keras.output_operations(model) if until is None else ():
+        stand_ins.setdefault(id(operation), _before_activation(operation))
+    return _keras.Interpreter(model, stand_ins, until)
+
+
+def _before_activation(operation: Any) -> Callable[..., Any]:
+    nn = _keras.nn_operations
+    if isinstance(operation, (keras.layers.Softmax, keras.layers.Activation, nn.Softmax, nn.Sigmoid)):
+        return lambda x, **_: x
+    activation = getattr(operation, "activation", None)
+    if activation is None or activation is keras.activations.linear or not isinstance(operation, keras.layers.Layer):
+        return operation
+    return _keras.without_activation(operation)
+
+
+def _skipped(model: Any, names: Sequence[str]) -> dict[int, Callable[..., Any]]:
+    skipped = {}
+    for _, operation in _keras.operations_of(model):
+        if not {operation.name, type(operation).__name__.lower()}.isdisjoint(names):
+            skipped[id(operation)] = lambda x, **_: x
+    return skipped
+
+
+def _per_position(model: Any) -> dict[int, Callable[..., Any]]:
+    """The head's pooling replaced by every position in turn, as a batch: what `pool="drop"` computes."""
+    stand_ins = {}
+    for _, operation in _keras.operations_of(model):
+        if _keras.rule_for(operation, RULES) in (global_average, global_max):
+            first = operation.data_format == "channels_first"
+            stand_ins[id(operation)] = lambda x, first=first, keep=operation.keepdims: _rows(x, first, keep)
+    return stand_ins
+
+
+def _rows(x: Any, first: bool, keep: bool) -> Any:
+    x = keras.ops.moveaxis(x, 1, -1) if first else x
+    rows = keras.ops.reshape(x, (-1, x.shape[-1]))
+    ones = (1,) * (len(x.shape) - 2)
+    shape = (-1, x.shape[-1], *ones) if first else (-1, *ones, x.shape[-1])
+    return keras.ops.reshape(rows, shape) if keep else rows
+
+
+def _batch(example: Any) -> Any:
+    return keras.tree.map_structure(lambda a: a[None], example)
+
+
+def _relative(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest difference, as a share of the largest value of the first."""
+    a, b = a.astype("float64"), b.astype("float64")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return math.inf
+    return float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30))
+
+
+def _named(logits: np.ndarray) -> np.ndarray:
+    """The class of each row: the largest logit, or the side of a single one."""
+    return logits.argmax(-1) if logits.shape[-1] > 1 else logits[..., 0] > 0
+
+
+def _spaced(indices: Any) -> list[tuple[int, ...]]:
+    every = list(indices)
+    step = max(1, math.ceil(len(every) / MOST_WINDOWS))
+    return every[::step]
+
+
+def _unaffected(grid: Grid, axis: int, size: int, cells: int) -> int:
+    """Number of cells from the start whose field ends within an image of this size."""
+    line = grid.axes[axis]
+    ends = [line.cell_to_box(i, field=True)[1] for i in range(cells)]
+    return next((i for i, end in enumerate(ends) if end > size), cells)
+
+
+def _weakest(model: Any, dtype: str) -> str:
+    """The least precise dtype that a layer of the model computes in."""
+    found = {getattr(o, "compute_dtype", dtype) for _, o in _keras.operations_of(model)} | {dtype}
+    return max((d for d in found if d in TOLERANCE), key=lambda d: TOLERANCE[d])
