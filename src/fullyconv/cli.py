@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 import fullyconv
 from fullyconv import backend, report
@@ -80,6 +79,13 @@ Until = Annotated[str | None, typer.Option(metavar="LAYER", help="Convert up to 
 Skip = Annotated[
     list[str] | None,
     typer.Option(metavar="KIND", help="Drop leading layers that pin the size: 'resizing'. May be repeated."),
+]
+Preprocess = Annotated[
+    Literal["tf", "torch", "caffe", "unit", "none"] | None,
+    typer.Option(
+        help="What the model expects pixels 0..255 to become: -1..1 (tf), ImageNet's mean and deviation (torch), "
+        "BGR less the mean (caffe), 0..1 (unit), or nothing (none). By default what FCN's file says."
+    ),
 ]
 RandomWeights = Annotated[
     bool, typer.Option("--random-weights", help="Give a keras.applications model random weights; fetch nothing.")
@@ -154,7 +160,7 @@ def _prepare() -> None:
         os.environ[backend.VARIABLE] = "openvino"
     backend.require()
     if (backend.chosen() or backend.configured()) != "tensorflow":
-        sys.modules["tensorflow"] = None  # type: ignore[assignment]  # Keras imports it to save, at 3 s and 4 lines
+        sys.modules["tensorflow"] = None  # type: ignore[assignment]  # Keras imports it to save, at 2 s and 4 lines
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore")
     with _no_stderr():
@@ -198,7 +204,7 @@ def convert(
     _check_output(output, ".keras")
     source = _open(model, random_weights, unsafe)
     planned = fullyconv.plan(source, window=window, pool=pool, context=context, until=until, skip=skip or ())
-    report.show_plan(planned, Console())
+    report.show_plan(planned, report.terminal())
     fcn = fullyconv.convert(planned)
     proof = fullyconv.verify(source, fcn)
     typer.echo(proof)
@@ -233,7 +239,7 @@ def plan(
     if as_json:
         typer.echo(json.dumps(report.plan_as_json(planned, size), indent=2))
         return
-    report.show_plan(planned, Console())
+    report.show_plan(planned, report.terminal())
     for line in report.cells_of(planned, size) if size else ():
         typer.echo(line)
 
@@ -243,8 +249,9 @@ def verify(
     model: Model,
     fcn: Annotated[Path, typer.Argument(metavar="FCN", help="The converted network, as fullyconv convert wrote it.")],
     image: Annotated[
-        list[Path] | None, typer.Option(help="Also compare on this picture, not only on noise. May be repeated.")
+        list[Path] | None, typer.Option(help="Compare on this picture instead of noise. May be repeated.")
     ] = None,
+    preprocess: Preprocess = None,
     window: Window = None,
     random_weights: RandomWeights = False,
     unsafe: Unsafe = False,
@@ -255,7 +262,8 @@ def verify(
     They are compared at MODEL's window, at other sizes, and on every window of a larger image.
     """
     source = _open(model, random_weights, unsafe)
-    proof = fullyconv.verify(source, _load(fcn, window, unsafe), images=image or None)
+    network = _load(fcn, window, unsafe)
+    proof = fullyconv.verify(source, network, images=[_picture(network, path, preprocess) for path in image or ()])
     typer.echo(proof)
     raise typer.Exit(0 if proof.ok else 1)
 
@@ -276,13 +284,7 @@ def heatmap(
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The names of the classes: one a line, or a JSON list.")
     ] = None,
-    preprocess: Annotated[
-        Literal["tf", "torch", "caffe", "unit", "none"] | None,
-        typer.Option(
-            help="What the model expects pixels 0..255 to become: -1..1 (tf), ImageNet's mean and deviation (torch), "
-            "BGR less the mean (caffe), 0..1 (unit), or nothing (none)."
-        ),
-    ] = None,
+    preprocess: Preprocess = None,
     window: Window = None,
     random_weights: RandomWeights = False,
     unsafe: Unsafe = False,
@@ -301,7 +303,7 @@ def heatmap(
     drawn.save(output)
     for note in drawn.notes:
         typer.echo(note)
-    report.show_peaks(drawn, Console())
+    report.show_peaks(drawn, report.terminal())
     typer.echo(f"Wrote {output}.")
 
 
@@ -319,7 +321,7 @@ def demo(
     """
     from fullyconv.demo import run
 
-    run(output, Console())
+    run(output, report.terminal())
 
 
 def _open(name: str, random_weights: bool, unsafe: bool) -> keras.Model:
@@ -351,6 +353,16 @@ def _load(path: Path, window: Size | None, unsafe: bool) -> fullyconv.FullyConv:
 
     check_file(path)
     return fullyconv.load(path, window=window, safe_mode=not unsafe)
+
+
+def _picture(fcn: fullyconv.FullyConv, path: Path, mode: str | None) -> Any:
+    """A picture as the network takes it."""
+    from fullyconv.images import read_image
+    from fullyconv.preprocessing import preprocess
+
+    first = fcn.data_format == "channels_first"
+    pixels = read_image(path, fcn.model.inputs[0].shape[1 if first else -1], notes=[])
+    return preprocess(pixels.transpose(2, 0, 1) if first else pixels, mode or fcn.preprocess, fcn.data_format)
 
 
 def _open_fcn(name: str, window: Size | None, random_weights: bool, unsafe: bool) -> fullyconv.FullyConv:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from fullyconv import pretrained, report
 from fullyconv.convert import FullyConv, convert
+from fullyconv.engine import Compiled, compile
 from fullyconv.errors import OutputError, VerificationError
 from fullyconv.heatmap import Heatmap, heatmap
 from fullyconv.preprocessing import preprocess
-from fullyconv.reference import reference
+from fullyconv.reference import at_corners
 from fullyconv.verify import verify
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def run(folder: Path, console: Console) -> None:
         console, f"{model.name}, trained on ImageNet's {len(labels)} classes: {model.count_params():,} weights.\n"
     )
     fcn = _converted(model, labels, console)
-    rows = [_compare(model, fcn, name) for name in PHOTOS]
+    classify = compile(model)
+    rows = [_compare(classify, model, fcn, name) for name in PHOTOS]
     _show(rows, fcn, console)
     for row in rows:
         row.drawn.save(folder / f"{row.name}.png")
@@ -85,7 +86,7 @@ def _converted(model: keras.Model, labels: list[str], console: Console) -> Fully
     fcn = convert(model)
     fcn.labels, fcn.preprocess = labels, pretrained.LITE0_PREPROCESS
     if fcn.plan is not None:
-        report.show_plan(fcn.plan, console)
+        report.show_plan(fcn.plan, console, fold=True)
     proof = verify(model, fcn)
     report.show(console, f"\n{proof}\n")
     if not proof.ok:
@@ -93,16 +94,14 @@ def _converted(model: keras.Model, labels: list[str], console: Console) -> Fully
     return fcn
 
 
-def _compare(model: keras.Model, fcn: FullyConv, name: str) -> Comparison:
+def _compare(classify: Compiled, model: keras.Model, fcn: FullyConv, name: str) -> Comparison:
     """One photo both ways; each is run once before it is timed."""
-    pixels = pretrained.sample_image(name)
-    batch = preprocess(pixels[None], fcn.preprocess)
-    stride = tuple(int(step) for step in fcn.grid.stride)
+    image = preprocess(pretrained.sample_image(name), fcn.preprocess)
     drawn = heatmap(fcn, pretrained.sample_path(name))
-    _, seconds = _timed(lambda: fcn.predict(batch))
-    windows, cut_seconds = _timed(lambda: reference(model, batch, stride))
-    ours = drawn.map.reshape(-1, drawn.map.shape[-1])
-    theirs = np.asarray(windows).reshape(ours.shape)
+    corners = [tuple(int(low) for low, _ in fcn.grid.cell_to_box(cell)) for cell in np.ndindex(*drawn.map.shape[:2])]
+    _, seconds = _timed(lambda: fcn.predict(image[None]))
+    theirs, cut_seconds = _timed(lambda: at_corners(classify, model, image, corners, fcn.window))
+    ours = drawn.map.reshape(theirs.shape)
     agreement = float((ours.argmax(-1) == theirs.argmax(-1)).mean())
     difference = float(np.abs(ours - theirs).max(-1).mean())
     return Comparison(name, drawn, agreement, difference, seconds, cut_seconds)
@@ -120,12 +119,8 @@ def _show(rows: list[Comparison], fcn: FullyConv, console: Console) -> None:
     """Print the comparison with cutting windows."""
     window = report.by(fcn.grid.window)
     report.show(console, f"One pass over each photo, against cutting every window of {window} and classifying it:\n")
-    table = Table("photo", "pixels", "best window", box=None, header_style="bold", pad_edge=False)
-    for heading in ("windows", "same class", "difference", "one pass", "cut", "times"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(*_cells(row))
-    console.print(table)
+    heading = ("photo", "pixels", "best window", "windows", "same class", "difference", "one pass", "cut", "times")
+    report.show_table(heading, map(_cells, rows), console, right=3)
     report.show(console, "\nsame class: windows for which both name the same of the 1000 classes.")
     report.show(console, "difference: of the probability that differs most in a window, the mean over the windows;")
     report.show(console, "not zero, since a window cut out sees zeros beyond its edge where the pass sees the photo.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fullyconv.errors import InputTooSmallError
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from fullyconv.heatmap import Heatmap
     from fullyconv.plan import Plan
 
+Row = tuple[str, str, str, str]
+
 MEANINGS = {
     "exact": "every cell equals the classifier on its window",
     "native": "equal at the window; elsewhere cells see real neighbours where the classifier saw padding",
@@ -23,14 +28,51 @@ MEANINGS = {
 }
 
 
-def show_plan(plan: Plan, console: Console) -> None:
-    """Print what each layer becomes, the grid of each output with its causes, the notes, and what the class means."""
-    if console.is_terminal:
-        console.print(_table(plan), "")
-        show(console, str(plan).partition("\n\n")[2])
-    else:
-        show(console, str(plan))
+def terminal() -> Console:
+    """Where reports go: as wide as the terminal, or as wide as it takes."""
+    return Console() if sys.stdout.isatty() else Console(width=500)
+
+
+def show_plan(plan: Plan, console: Console, fold: bool = False) -> None:
+    """Print what each layer becomes, the grid of each output with its causes, the notes, and what the class means.
+
+    Args:
+        plan: The plan.
+        console: Where to print.
+        fold: One line for layers in a row that stay what they are.
+    """
+    rows = [(step.name, step.source, step.result, by(step.output_shape)) for step in plan.steps]
+    rows = list(_folded(rows)) if fold else rows
+    show_table(("layer", "class", "becomes", "at the window"), rows, console)
+    show(console, "\n" + str(plan).partition("\n\n")[2])
     show(console, f"{plan.exactness.capitalize()} means: {MEANINGS[plan.exactness]}.")
+
+
+def show_table(heading: Sequence[str], rows: Iterable[Sequence[str]], console: Console, right: int = 99) -> None:
+    """Print a table.
+
+    Args:
+        heading: Names of the columns.
+        rows: The cells.
+        console: Where to print.
+        right: The first of the columns that are aligned to the right.
+    """
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for i, name in enumerate(heading):
+        table.add_column(name, justify="right" if i >= right else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+
+
+def _folded(rows: Sequence[Row]) -> Iterator[Row]:
+    """Rows with one in the place of each run of layers that stay what they are."""
+    for same, group in itertools.groupby(rows, key=lambda row: row[2].startswith(row[1])):
+        run = list(group)
+        if same and len(run) > 2:
+            yield (f"{run[0][0]} to {run[-1][0]}", f"{len(run)} layers", "the same", run[-1][3])
+        else:
+            yield from run
 
 
 def show_peaks(heatmap: Heatmap, console: Console) -> None:
@@ -102,14 +144,6 @@ def grid_as_json(grid: Grid, size: Sequence[int] | None = None) -> dict[str, Any
 def by(size: Sequence[object]) -> str:
     """Sizes as text: 224 x 224."""
     return " x ".join(map(str, size))
-
-
-def _table(plan: Plan) -> Table:
-    """The table for a terminal."""
-    table = Table("layer", "class", "becomes", "at the window", box=None, header_style="bold", pad_edge=False)
-    for step in plan.steps:
-        table.add_row(step.name, step.source, step.result, by(step.output_shape))
-    return table
 
 
 def _plain(numbers: Sequence[Any]) -> list[Any]:
