@@ -70,13 +70,14 @@ def arranged(value: Value, order: Order) -> ov.Output:
 
 
 def _transposed(tensor: ov.Output, steps: list[int]) -> ov.Output:
-    """The transpose of a tensor, the one that is there already if there is one."""
-    for user in tensor.get_target_inputs():
-        node = user.get_node()
-        if node.get_type_name() == "Transpose" and not user.get_index() and integers(node.input_value(1)) == steps:
-            node.validate_and_infer_types()  # the tensor may have changed its layout since
-            return node.output(0)
-    return ops.transpose(tensor, constant(steps)).output(0)
+    """The transpose of a tensor: the first one that is there already, if there is one."""
+    users = [user.get_node() for user in tensor.get_target_inputs() if user.get_index() == 0]
+    alike = [n for n in users if n.get_type_name() == "Transpose" and integers(n.input_value(1)) == steps]
+    if not alike:
+        return ops.transpose(tensor, constant(steps)).output(0)
+    node = min(alike, key=lambda n: n.get_instance_id())
+    node.validate_and_infer_types()  # the tensor may have changed its layout since
+    return node.output(0)
 
 
 def rewire(node: ov.Node, tensors: Sequence[ov.Output]) -> None:
