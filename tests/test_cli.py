@@ -349,6 +349,7 @@ def test_help_says_nothing_of_backends(folder: Path):
     assert not (folder / "none").exists()
 
 
+@pytest.mark.skipif(keras.backend.backend() != "openvino", reason="the demo runs on OpenVINO; jax compiles for minutes")
 def test_demo(folder: Path):
     done = run("demo", "-o", "out")
     assert done.exit_code == 0, done.stderr
