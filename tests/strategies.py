@@ -214,6 +214,8 @@ def _pad(k: nets.Kit, b: Block, x: Any, valid: bool) -> Any:
 
 
 def _layer_norm(k: nets.Kit, b: Block, x: Any, valid: bool) -> Any:
+    if nets.BACKEND == "torch" and k.axis == 1:  # Keras's torch backend normalises the last axes only
+        return x
     return layers.LayerNormalization(axis=k.axis)(x)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import fullyconv
 import keras
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 
 import nets
 import strategies
@@ -18,16 +20,23 @@ SETTINGS = settings(
     derandomize=True,
     deadline=None,
     database=None,
+    phases=(Phase.explicit, Phase.generate),  # a failing network is printed as it is: shrinking one takes minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 pytestmark = pytest.mark.numerical
 
 
 def prepared(spec):
-    """The network of a spec; one whose answer hardly depends on the image proves nothing and is passed over."""
-    model = strategies.build(spec)
+    """The network of a spec."""
+    with passing_over_dull_nets():
+        return nets.prepare(strategies.build(spec), data_format=spec.data_format)
+
+
+@contextlib.contextmanager
+def passing_over_dull_nets():
+    """A network whose answer hardly depends on the image proves nothing: hypothesis draws another."""
     try:
-        return nets.prepare(model, data_format=spec.data_format)
+        yield
     except AssertionError as error:
         assume("hardly differ" not in str(error))
         raise
@@ -36,7 +45,7 @@ def prepared(spec):
 def _even_averages(model):
     """Whether an average pooling of this model pads unevenly."""
     pools = (keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D)
-    return any(isinstance(layer, pools) and layer.padding == "same" for layer in model.layers)
+    return any(isinstance(x, pools) and x.padding == "same" and max(x.pool_size) > 2 for x in model.layers)
 
 
 @SETTINGS
@@ -61,4 +70,5 @@ def test_padded_nets_are_native_and_hold_at_every_size(spec):
     axis = int(np.argmin(spec.window))
     if nets.BACKEND != "jax":
         stride = keras.tree.flatten(fcn.grids)[0].stride[axis]
-        nets.check_sizes(model, fcn, spec.data_format, every=max(1, int(stride) // 2), axes=(axis,))
+        with passing_over_dull_nets():
+            nets.check_sizes(model, fcn, spec.data_format, every=max(1, int(stride) // 2), axes=(axis,))

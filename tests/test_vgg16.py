@@ -60,7 +60,7 @@ def test_plan_answers_within_two_seconds(vgg16):
     start = time.perf_counter()
     plan = fullyconv.plan(vgg16)
     assert time.perf_counter() - start < 2
-    assert plan.grid.stride == (32, 32)
+    assert plan.grids.stride == (32, 32)
 
 
 @pytest.mark.xdist_group("vgg16")
