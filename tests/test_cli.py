@@ -151,7 +151,7 @@ def test_window_missing(folder: Path):
 def test_plan_prints_the_table_and_the_cells_of_a_size(folder: Path):
     done = run("plan", "small.keras", "--size", "40x50")
     assert done.exit_code == 0, done.stderr
-    assert "conv     Conv2D        Conv2D 3 x 3, 8 filters  10 x 8 x 8" in done.stdout
+    assert "conv     Conv2D        Conv2D 3 x 3, 8 filters  10 x 8 x 8" in done.stdout.splitlines()
     assert done.stdout.splitlines()[-1] == (
         "output: an image of 40 x 50 gives 15 x 21 cells, 15 x 21 of them windows inside the image."
     )
@@ -202,6 +202,15 @@ def test_verify_says_whether_it_holds(folder: Path):
     other.set_weights([weight + 0.1 for weight in other.get_weights()])
     fullyconv.convert(other).save("other.keras")
     assert run("verify", "small.keras", "other.keras").exit_code == 1
+
+
+def test_verify_on_a_picture_that_is_too_small(folder: Path):
+    fullyconv.convert(small()).save("fcn.keras")
+    Image.new("RGB", (8, 20)).save("thin.png")
+    assert failure("verify", "small.keras", "fcn.keras", "--image", "thin.png") == (
+        "Error: The input is 20 x 8, smaller than the window of 12 x 10.\n"
+        "The network was trained on 12 x 10: enlarge the image, or pad it, to at least that size."
+    )
 
 
 def test_verify_needs_a_file(folder: Path):

@@ -362,6 +362,8 @@ def _picture(fcn: fullyconv.FullyConv, path: Path, mode: str | None) -> Any:
 
     first = fcn.data_format == "channels_first"
     pixels = read_image(path, fcn.model.inputs[0].shape[1 if first else -1], notes=[])
+    if any(n < least for n, least in zip(pixels.shape, fcn.window, strict=False)):
+        raise fullyconv.InputTooSmallError(pixels.shape[:2], fcn.window)
     return preprocess(pixels.transpose(2, 0, 1) if first else pixels, mode or fcn.preprocess, fcn.data_format)
 
 

@@ -62,7 +62,9 @@ def show_table(heading: Sequence[str], rows: Iterable[Sequence[str]], console: C
         table.add_column(name, justify="right" if i >= right else "left", no_wrap=True)
     for row in rows:
         table.add_row(*map(escape, row))
-    console.print(table)
+    with console.capture() as printed:
+        console.print(table)
+    console.file.write("".join(f"{line.rstrip()}\n" for line in printed.get().splitlines()))
 
 
 def _folded(rows: Sequence[Row]) -> Iterator[Row]:

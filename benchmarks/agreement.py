@@ -1,0 +1,45 @@
+"""How far the map of a network that pads is from the classifier on windows cut out, on real photos.
+
+Prints the table of the README: for each trained network and photo, the share of the windows for which both name the
+same class, and of the largest probability difference in a window the median and the mean. Takes a minute.
+"""
+
+import numpy as np
+
+import fullyconv
+from fullyconv import pretrained
+from fullyconv.preprocessing import preprocess
+
+PHOTOS = ("astronaut", "camera", "chelsea", "coffee", "motorcycle_left", "rocket")
+NETWORKS = {
+    "EfficientNet-Lite0": (pretrained.efficientnet_lite0, pretrained.LITE0_PREPROCESS, 3),
+    "mini-XCEPTION": (pretrained.emotion_model, pretrained.EMOTION_PREPROCESS, 1),
+}
+
+
+def main() -> None:
+    """Print the table."""
+    print("| network | photo | windows | same class | difference: median | mean |")
+    print("|---|---|---|---|---|---|")
+    for name, (build, mode, channels) in NETWORKS.items():
+        model = build()
+        fcn = fullyconv.convert(model)
+        found = [(photo, *compare(model, fcn, photo, mode, channels)) for photo in PHOTOS]
+        every = [np.concatenate(parts) for parts in zip(*(row[1:] for row in found), strict=True)]
+        for photo, same, difference in [*found, ("all", *every)]:
+            share, half, mean = f"{same.mean():.0%}", f"{np.median(difference):.3f}", f"{difference.mean():.3f}"
+            print(f"| {name} | {photo} | {len(same)} | {share} | {half} | {mean} |")
+
+
+def compare(model, fcn, photo: str, mode, channels: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN001
+    """For each window, whether both name the same class, and the largest difference of a probability."""
+    image = preprocess(pretrained.sample_image(photo, channels), mode)
+    cut = fullyconv.reference(model, image, fcn.grid.stride)
+    rows, columns = cut.shape[:2]
+    whole = fcn.predict(image[None])[0, :rows, :columns].reshape(cut.shape)
+    same = whole.argmax(-1) == cut.argmax(-1)
+    return same.ravel(), np.abs(whole - cut).max(-1).ravel()
+
+
+if __name__ == "__main__":
+    main()
