@@ -244,8 +244,6 @@ class _Walk:
             self.found = out
 
     def _apply(self, operation, name, spec, args, kwargs):
-        if kwargs.get("training"):
-            raise Decline("is called with training=True", "call it without, so that it acts as at inference")
         site = self._site(name, tuple(spec.shape[1:]) if hasattr(spec, "shape") else (), getattr(spec, "dtype", ""))
         if self._skipped(operation, name):
             return _rerooted(operation, args[0], site)
@@ -292,7 +290,7 @@ class _Walk:
 
     def _refusal(self, operation, name, decline, given) -> _Refused:
         kind = type(operation).__name__
-        refusal = Refusal(name, kind, self.calls, decline.reason, decline.remedy.format(name=name))
+        refusal = Refusal(name, kind, self.calls, decline.reason, decline.remedy.replace("{name}", repr(name)))
         self.refusals = (*getattr(self, "refusals", ()), refusal)
         return _Refused(frozenset({refusal}))
 

@@ -13,8 +13,14 @@ from fullyconv.rules.conv import convolution, cropping, pad_operation, padding, 
 from fullyconv.rules.dense import dense, einsum_dense
 from fullyconv.rules.flatten import flatten, moveaxis, permute, reshape, squeeze, swapaxes, transpose
 from fullyconv.rules.merge import concatenate, concatenate_operation, dot, elementwise_merge, merge
-from fullyconv.rules.normalization import batch_normalization, group_normalization, layer_normalization
-from fullyconv.rules.normalization import normalization, spectral_normalization, unit_normalization
+from fullyconv.rules.normalization import (
+    batch_normalization,
+    group_normalization,
+    layer_normalization,
+    normalization,
+    spectral_normalization,
+    unit_normalization,
+)
 from fullyconv.rules.pointwise import activation, along_channels, dropout, elementwise, prelu, rescaling, softmax
 from fullyconv.rules.pool import adaptive, average_pooling, global_average, global_max, max_pooling, reduction
 from fullyconv.rules.rule import Rule, dropped, kept
@@ -198,11 +204,11 @@ _ATTENTION = ("mixes every position with every other", "convert the part before 
 _UPSAMPLES = ("makes a map larger, which no part of a classifier does", "convert the part before it with `until`")
 _TEXT = ("reads words or categories, not an image", "convert the image branch alone with `until`")
 _OPAQUE = ("holds code that cannot be read as layers", "write what it does with Keras layers or `keras.ops`")
-_BASE = ("is a base class without a meaning of its own", "give its class a rule: rules={{TheClass: rule}}")
+_BASE = ("is a base class without a meaning of its own", "give its class a rule: rules={TheClass: rule}")
 _SPECTROGRAM = ("turns a wave into an image of a fixed size", "compute the spectrogram first, and convert what follows")
 _PINS = (
     "pins the size of the image",
-    "drop it with skip={name!r}, and bring images to the scale that it made",
+    "drop it with skip={name}, and bring images to the scale that it made",
 )
 _EXAMPLE_WIDE = ("measures the whole image", "apply it to the image first, and convert what follows")
 

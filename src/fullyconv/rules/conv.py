@@ -6,15 +6,18 @@ of the image, which would move the grid by a pixel from one size to the next.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from fullyconv import _keras
 from fullyconv.geometry import Axis
-from fullyconv.rules.rule import Decline, Map, Recipe, Site, axes_of, config_of, need_map
+from fullyconv.rules.order import need_format, need_map
+from fullyconv.rules.rule import Decline, Map, Recipe, Site, axes_of, config_of
 
 Pads = tuple[tuple[int, int], ...]
+Form = Callable[[Map, dict[str, Any], Pads], Recipe]
 
 
 def class_of_rank(name: str, rank: int) -> type:
@@ -25,16 +28,6 @@ def class_of_rank(name: str, rank: int) -> type:
 def each(value: Any, rank: int) -> tuple[int, ...]:
     """One value per spatial axis."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,) * rank
-
-
-def need_format(layer: keras.layers.Layer, x: Map) -> None:
-    """Decline unless the layer reads the map's axes in the order they are in."""
-    need_map(x)
-    if getattr(layer, "data_format", x.data_format) != x.data_format:
-        raise Decline(
-            f"reads its input as {layer.data_format}, but the map is {x.data_format}",
-            "give both the same data_format, or put a Permute between them",
-        )
 
 
 def frozen_padding(x: Map, kernel: tuple[int, ...], strides: tuple[int, ...]) -> Pads:
@@ -75,15 +68,28 @@ def sizes_after(x: Map, site: Site, channels_first: bool) -> tuple[tuple[int, ..
     return (shape[1:], shape[0]) if channels_first else (shape[:-1], shape[-1])
 
 
-def slide(layer: keras.layers.Layer, x: Map, kernel: tuple[int, ...], site: Site, freeze: Any) -> Map:
-    """What stands for a layer that slides over the map; `freeze(x, pads)` returns its form with explicit pads."""
-    need_format(layer, x)
+def slide(layer: keras.layers.Layer, x: Map, kernel: tuple[int, ...], site: Site, form: Form) -> Map:
+    """What stands for a layer that slides over the map.
+
+    Something that covers the whole map has one cell at the window, and slides on by 1: a stride of its own size, the
+    default of poolings, would make the grid coarser than the trunk is.
+
+    Args:
+        layer: The layer.
+        x: The map.
+        kernel: Its size, dilation counted.
+        site: Where it is.
+        form: Returns the recipe for a config and the frozen pads, which are empty where the layer pads by itself.
+    """
+    x = need_format(layer, x, site)
     strides, padding = each(layer.strides, x.rank), getattr(layer, "padding", "valid")
-    same, strided = padding == "same", any(s > 1 for s in strides)
-    pads = _pads(padding, kernel)
-    if same and strided:
-        pads = frozen_padding(x, kernel, strides)
-    recipe = freeze(x, pads) if same and strided else site.layer(type(layer), config_of(layer), x, source=layer)
+    changed, pads = {}, _pads(padding, kernel)
+    if padding == "same" and any(s > 1 for s in strides):
+        pads, changed = frozen_padding(x, kernel, strides), {"padding": "valid"}
+    elif padding == "valid" and kernel == x.size and any(s > 1 for s in strides):
+        strides, changed = (1,) * x.rank, {"strides": (1,) * x.rank}
+    frozen = pads if "padding" in changed else ()
+    recipe = form(x, {**config_of(layer), **changed}, frozen)
     size, channels = sizes_after(x, site, x.channels_first)
     reasons = padding_reason(x, kernel, strides, pads, site)
     axes = slid(x, kernel, strides, pads)
@@ -109,22 +115,22 @@ def convolution(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> M
     dilation = each(layer.dilation_rate, x.rank)
     kernel = tuple((k - 1) * d + 1 for k, d in zip(each(layer.kernel_size, x.rank), dilation, strict=True))
 
-    def freeze(x: Map, pads: Pads) -> Recipe:
+    def form(x: Map, config: dict[str, Any], pads: Pads) -> Recipe:
         padded = zero_padded(x, pads, site) if any(map(any, pads)) else x
-        return site.layer(type(layer), {**config_of(layer), "padding": "valid"}, padded, source=layer)
+        return site.layer(type(layer), config, padded, source=layer)
 
-    return slide(layer, x, kernel, site, freeze)
+    return slide(layer, x, kernel, site, form)
 
 
 def padding(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
     """The same zeros, at any size."""
+    x = need_format(layer, x, site)
     pads = layer.padding if isinstance(layer.padding[0], (list, tuple)) else (layer.padding,)
-    return padded(layer, x, tuple(map(tuple, pads)), site.layer(type(layer), config_of(layer), x), site)
+    return padded(x, tuple(map(tuple, pads)), site.layer(type(layer), config_of(layer), x), site)
 
 
-def padded(layer: Any, x: Map, pads: Pads, recipe: Recipe, site: Site) -> Map:
+def padded(x: Map, pads: Pads, recipe: Recipe, site: Site) -> Map:
     """What stands for a padding of the map, whose recipe is given."""
-    need_format(layer, x)
     ones = (1,) * x.rank
     size, _ = sizes_after(x, site, x.channels_first)
     reasons = (*x.reasons, f"{site.name} pads") if any(map(any, pads)) else x.reasons
@@ -133,7 +139,7 @@ def padded(layer: Any, x: Map, pads: Pads, recipe: Recipe, site: Site) -> Map:
 
 def cropping(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
     """The same crop, at any size."""
-    need_format(layer, x)
+    x = need_format(layer, x, site)
     crops = layer.cropping if isinstance(layer.cropping[0], (list, tuple)) else (layer.cropping,)
     pads = tuple((-before, -after) for before, after in crops)
     size, _ = sizes_after(x, site, x.channels_first)
@@ -144,7 +150,7 @@ def cropping(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
 
 def upsampling(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
     """The same upsampling, at any size."""
-    need_format(layer, x)
+    x = need_format(layer, x, site)
     reach = 0 if getattr(layer, "interpolation", "nearest") == "nearest" else 2
     if reach and layer.interpolation != "bilinear":
         raise Decline(f"interpolates by {layer.interpolation}", 'use interpolation="nearest" or "bilinear"')
@@ -159,6 +165,7 @@ def upsampling(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Ma
 
 def pad_operation(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
     """The same constant pad, at any size."""
+    x = need_map(x, site)
     if op.mode != "constant":
         raise Decline(f"pads by mode {op.mode!r}, which two backends cannot do on a map of unknown size")
     widths = [tuple(pair) for pair in op.pad_width]
@@ -166,7 +173,7 @@ def pad_operation(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
         raise Decline("pads the channels", "pad positions only")
     pads = tuple(widths[axis] for axis in x.spatial)
     recipe = site.operation(type(op), _keras.parameters(op), x, **_pad_value(_, __))
-    return padded(op, x, pads, recipe, site)
+    return padded(x, pads, recipe, site)
 
 
 def _pad_value(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,10 @@ def _mixes(x: Map, what: str) -> str:
 
 
 def _along_channels(layer: keras.layers.Layer, x: Map, site: Site) -> Map:
-    recipe = site.layer(type(layer), config_of(layer), x, source=layer)
+    config = config_of(layer)
+    if len(config.get("output_shape", ())) > 1:
+        config["output_shape"] = (None,) * x.rank + (site.shape[-1],)
+    recipe = site.layer(type(layer), config, x, source=layer)
     return x.then(recipe, shape=site.shape, channels=site.shape[-1], dtype=site.dtype)
 
 

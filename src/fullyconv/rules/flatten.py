@@ -11,25 +11,15 @@ import numpy as np
 
 from fullyconv import _keras
 from fullyconv.rules.conv import class_of_rank, slid
+from fullyconv.rules.order import laid_out
 from fullyconv.rules.rule import Decline, Map, Recipe, Site, axes_of
 
 
-def _settled(x: Map, positions: np.ndarray, site: Site) -> Map:
-    """The map under new positions; transposed where they are those of a map of the other data format."""
+def _settled(x: Map, positions: np.ndarray) -> Map:
+    """The map under new positions."""
     if positions.size != math.prod(x.size) * x.channels:
         raise Decline("keeps only some of the values", "rearrange all of them, or none")
-    out = x.with_positions(positions)
-    other = replace(x, channels_first=not x.channels_first, index=None)
-    if out.is_map or x.is_vector or out.with_positions(positions).shape != other.layout:
-        return out
-    return _transposed(x, other, site) if np.array_equal(positions, other.positions) else out
-
-
-def _transposed(x: Map, other: Map, site: Site) -> Map:
-    spatial = list(range(2, x.rank + 2)) if x.channels_first else list(range(1, x.rank + 1))
-    dims = [*spatial, 1] if x.channels_first else [x.rank + 1, *spatial]
-    recipe = site.layer(keras.layers.Permute, {"dims": dims, "dtype": x.dtype}, x)
-    return replace(other, recipe=recipe, shape=other.layout)
+    return x.with_positions(positions)
 
 
 def flatten(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
@@ -37,23 +27,23 @@ def flatten(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
     positions = x.positions
     if layer.data_format == "channels_first" and positions.ndim > 1:
         positions = np.moveaxis(positions, 0, -1)
-    return _settled(x, positions.ravel(), site)
+    return _settled(x, positions.ravel())
 
 
 def reshape(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
     """Nothing, as long as a Dense or a layer over channels follows."""
-    return _settled(x, x.positions.reshape(site.shape), site)
+    return _settled(x, x.positions.reshape(site.shape))
 
 
 def permute(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
-    """Nothing, or a Permute where channels go from last to first or back."""
-    return _settled(x, x.positions.transpose([d - 1 for d in layer.dims]), site)
+    """Nothing; a Permute where a map of the other data format is read after it."""
+    return _settled(x, x.positions.transpose([d - 1 for d in layer.dims]))
 
 
 def transpose(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
-    """Nothing, or a Permute where channels go from last to first or back."""
+    """Nothing; a Permute where a map of the other data format is read after it."""
     axes = op.axes if op.axes is not None else range(len(x.shape), -1, -1)
-    return _reordered(x, [a % (len(x.shape) + 1) for a in axes], site)
+    return _reordered(x, [a % (len(x.shape) + 1) for a in axes])
 
 
 def moveaxis(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
@@ -63,7 +53,7 @@ def moveaxis(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
     order = [axis for axis in range(count) if axis not in moves.values()]
     for destination in sorted(moves):
         order.insert(destination, moves[destination])
-    return _reordered(x, order, site)
+    return _reordered(x, order)
 
 
 def swapaxes(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
@@ -71,18 +61,18 @@ def swapaxes(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
     order = list(range(len(x.shape) + 1))
     a, b = op.axis1 % len(order), op.axis2 % len(order)
     order[a], order[b] = order[b], order[a]
-    return _reordered(x, order, site)
+    return _reordered(x, order)
 
 
 def squeeze(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
     """Nothing: axes of one value go or come."""
-    return _settled(x, x.positions.reshape(site.shape), site)
+    return _settled(x, x.positions.reshape(site.shape))
 
 
-def _reordered(x: Map, order: list[int], site: Site) -> Map:
+def _reordered(x: Map, order: list[int]) -> Map:
     if order[0] != 0:
         raise Decline("moves the batch axis", "keep the batch first")
-    return _settled(x, x.positions.transpose([a - 1 for a in order[1:]]), site)
+    return _settled(x, x.positions.transpose([a - 1 for a in order[1:]]))
 
 
 def unfolded(x: Map, site: Site) -> Map:
@@ -91,7 +81,8 @@ def unfolded(x: Map, site: Site) -> Map:
     given     (N, h*w*c), a row for each window
     result    (N, H-h+1, W-w+1, h*w*c), by shifted crops and Concatenate
     """
-    if x.is_vector or x.index is None:
+    x = laid_out(x, site)
+    if x.is_vector or x.is_map:
         return x
     if len(x.shape) != 1:
         raise Decline(f"has parameters for each value of a tensor of shape {x.shape}", "flatten it first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 
 from fullyconv import _keras
 from fullyconv.rules.flatten import unfolded
+from fullyconv.rules.order import transposed
 from fullyconv.rules.pointwise import for_channels, need_channels
 from fullyconv.rules.rule import Arrange, Decline, Map, Site, axes_of, config_of, kept
 
@@ -19,6 +21,7 @@ def batch_normalization(layer: keras.layers.BatchNormalization, x: Map, *, site:
 
 
 def _over_channels(layer: keras.layers.Layer, x: Map, site: Site) -> Map:
+    """The layer over the map's channels."""
     need_channels(x, axes_of(layer.axis))
     axis = x.channel_axis if not isinstance(layer.axis, (list, tuple)) else [x.channel_axis]
     return x.then(site.layer(type(layer), {**config_of(layer), "axis": axis}, x, source=layer), dtype=site.dtype)
@@ -30,7 +33,21 @@ def layer_normalization(layer: keras.layers.Layer, x: Map, *, site: Site, **_: A
     axes = tuple(a % (len(x.shape) + 1) for a in axes_of(layer.axis))
     if set(axes) & set(x.spatial) and x.is_map and not x.is_vector:
         return _over_space(layer, x, axes, site)
-    return _over_channels(layer, x, site)
+    need_channels(x, axes)
+    last = channels_last(x, site)
+    config = {**config_of(layer), "axis": -1}
+    return channels_back(last.then(site.layer(type(layer), config, last, source=layer), dtype=site.dtype), x, site)
+
+
+def channels_last(x: Map, site: Site) -> Map:
+    """The map with its channels last, where torch's normalisation wants them."""
+    return transposed(x, site, "to_last") if x.channels_first else x
+
+
+def channels_back(x: Map, like: Map, site: Site) -> Map:
+    """The map with its channels where they were."""
+    out = transposed(x, site, "to_first") if like.channels_first else x
+    return replace(out, shape=like.shape, index=like.index)
 
 
 def _over_space(layer: keras.layers.Layer, x: Map, axes: tuple[int, ...], site: Site) -> Map:
@@ -66,14 +83,14 @@ def group_normalization(layer: keras.layers.GroupNormalization, x: Map, *, site:
     if not x.is_vector:
         return whole_image(kept(layer, x, site=site), site)
     groups = x.channels if layer.groups == -1 else layer.groups
-    split = site.operation(
-        _keras.numpy_operations.Split, {"indices_or_sections": groups, "axis": x.channel_axis}, x, suffix="split"
-    )
-    parts = [_group(layer, x, split, i, groups, site) for i in range(groups)]
+    last = channels_last(x, site)
+    sections = {"indices_or_sections": groups, "axis": -1}
+    split = site.operation(_keras.numpy_operations.Split, sections, last, suffix="split")
+    parts = [_group(layer, last, split, i, groups, site) for i in range(groups)]
     recipe = parts[0]
     if groups > 1:
-        recipe = site.layer(keras.layers.Concatenate, {"axis": x.channel_axis, "dtype": x.dtype}, parts)
-    return x.then(recipe, dtype=site.dtype)
+        recipe = site.layer(keras.layers.Concatenate, {"axis": -1, "dtype": x.dtype}, parts)
+    return channels_back(last.then(recipe, dtype=site.dtype), x, site)
 
 
 def _group(layer: keras.layers.GroupNormalization, x: Map, split: Any, i: int, groups: int, site: Site) -> Any:
@@ -81,7 +98,7 @@ def _group(layer: keras.layers.GroupNormalization, x: Map, split: Any, i: int, g
     arrange = {name: Arrange(rows) for name in _keras.arrays(layer)}
     source = config_of(layer)
     shared = ("epsilon", "center", "scale", "dtype", "trainable", "beta_initializer", "gamma_initializer")
-    config = {name: source[name] for name in shared} | {"axis": x.channel_axis}
+    config = {name: source[name] for name in shared} | {"axis": -1}
     return site.layer(
         keras.layers.LayerNormalization, config, split.part(i), source=layer, arrange=arrange, suffix=f"group{i}"
     )

@@ -15,18 +15,18 @@ import numpy as np
 
 from fullyconv import _keras
 from fullyconv.geometry import Axis
-from fullyconv.rules.conv import Pads, class_of_rank, each, need_format, reduced_axes, sizes_after, slide, slid
-from fullyconv.rules.conv import zero_padded
-from fullyconv.rules.rule import Decline, Map, Recipe, Site, config_of, describe_size, need_map
+from fullyconv.rules.conv import Pads, class_of_rank, each, reduced_axes, sizes_after, slid, slide, zero_padded
+from fullyconv.rules.order import laid_out, need_format
+from fullyconv.rules.rule import Decline, Map, Recipe, Site, describe_size
 
 
 def max_pooling(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
     """The same maxima; with frozen padding, over a map padded with -inf."""
 
-    def freeze(x: Map, pads: Pads) -> Recipe:
-        return site.layer(type(layer), {**config_of(layer), "padding": "valid"}, _padded_below(x, pads, site))
+    def form(x: Map, config: dict[str, Any], pads: Pads) -> Recipe:
+        return site.layer(type(layer), config, _padded_below(x, pads, site))
 
-    return slide(layer, x, each(layer.pool_size, x.rank), site, freeze)
+    return slide(layer, x, each(layer.pool_size, x.rank), site, form)
 
 
 def average_pooling(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
@@ -36,13 +36,12 @@ def average_pooling(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) 
     result    AveragePooling(pad(x)) / AveragePooling(pad(ones))
     """
 
-    def freeze(x: Map, pads: Pads) -> Recipe:
-        config = {**config_of(layer), "padding": "valid"}
+    def form(x: Map, config: dict[str, Any], pads: Pads) -> Recipe:
         if not any(map(any, pads)):
             return site.layer(type(layer), config, x)
         return _mean_without_padding(type(layer), config, x, pads, site)
 
-    return slide(layer, x, each(layer.pool_size, x.rank), site, freeze)
+    return slide(layer, x, each(layer.pool_size, x.rank), site, form)
 
 
 def _mean_without_padding(kind: type, config: dict[str, Any], x: Map, pads: Pads, site: Site) -> Recipe:
@@ -71,13 +70,13 @@ def global_average(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -
     given     GlobalAveragePooling on (N, h, w, c)      -> (N, c)
     result    AveragePooling((h, w), strides=1)         -> (N, H-h+1, W-w+1, c)
     """
-    need_format(layer, x)
+    x = need_format(layer, x, site)
     return global_pooling(x, "Average", site)
 
 
 def global_max(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
     """The maximum of a window at every position."""
-    need_format(layer, x)
+    x = need_format(layer, x, site)
     return global_pooling(x, "Max", site)
 
 
@@ -142,7 +141,7 @@ def adaptive(kind: str) -> Any:
 
     def rule(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
         """The pooling that it is at the window: of everything, or of equal blocks."""
-        need_format(layer, x)
+        x = need_format(layer, x, site)
         target, _ = sizes_after(x, site, x.channels_first)
         if math.prod(target) == 1:
             return global_pooling(x, kind, site)
@@ -162,15 +161,17 @@ def reduction(kind: str) -> Any:
 
     def rule(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
         """A reduction over all positions is a global pooling; one over the channels of a map stays."""
-        need_map(x)
+        x = laid_out(x, site)
         axes = reduced_axes(x, op.axis)
-        if axes == x.spatial:
+        if x.is_map and axes == x.spatial:
             return global_pooling(x, kind, site)
-        if op.keepdims and axes == (x.channel_axis % (x.rank + 2),):
+        if op.keepdims and len(axes) == 1 and x.over_channels(axes[0]):
             config = {**_keras.parameters(op), "axis": x.channel_axis}
-            return x.then(site.operation(type(op), config, x), shape=site.shape, channels=1, dtype=site.dtype)
+            index = None if x.is_map else np.zeros(site.shape, int)
+            recipe = site.operation(type(op), config, x)
+            return x.then(recipe, shape=site.shape, channels=1, dtype=site.dtype, index=index)
         raise Decline(
-            f"reduces the axes {axes} of a map of shape {x.shape}",
+            f"reduces the axes {axes} of a tensor of shape {x.shape}",
             "reduce over all spatial axes, or over the channels with keepdims=True",
         )
 

@@ -277,15 +277,6 @@ def config_of(layer: keras.layers.Layer) -> dict[str, Any]:
     return dict(layer.get_config())
 
 
-def need_map(x: Map) -> None:
-    """Decline unless the tensor is laid out as a map."""
-    if not x.is_map:
-        raise Decline(
-            f"reads a tensor of shape {x.shape} that was reshaped from a map of {describe_size(x.size)} positions",
-            "convert the part before the reshape with `until`",
-        )
-
-
 def describe_size(size: tuple[int, ...]) -> str:
     """A size as text, such as 7 x 7."""
     return " x ".join(str(n) for n in size)
