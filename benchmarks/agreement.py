@@ -1,7 +1,8 @@
 """How far the map of a network that pads is from the classifier on windows cut out, on real photos.
 
 Prints the table of the README: for each trained network and photo, the share of the windows for which both name the
-same class, and of the largest probability difference in a window the median and the mean. Takes a minute.
+same class, the same among windows of which the classifier is sure, and the median and the mean of the largest
+difference of a probability. Takes a minute.
 """
 
 import numpy as np
@@ -19,26 +20,28 @@ NETWORKS = {
 
 def main() -> None:
     """Print the table."""
-    print("| network | photo | windows | same class | difference: median | mean |")
-    print("|---|---|---|---|---|---|")
+    print("| network | photo | windows | same class | where sure | difference: median | mean |")
+    print("|---|---|---|---|---|---|---|")
     for name, (build, mode, channels) in NETWORKS.items():
         model = build()
         fcn = fullyconv.convert(model)
         found = [(photo, *compare(model, fcn, photo, mode, channels)) for photo in PHOTOS]
         every = [np.concatenate(parts) for parts in zip(*(row[1:] for row in found), strict=True)]
-        for photo, same, difference in [*found, ("all", *every)]:
-            share, half, mean = f"{same.mean():.0%}", f"{np.median(difference):.3f}", f"{difference.mean():.3f}"
-            print(f"| {name} | {photo} | {len(same)} | {share} | {half} | {mean} |")
+        for photo, same, sure, difference in [*found, ("all", *every)]:
+            shares = f"{same.mean():.0%} | {same[sure].sum()} of {sure.sum()}"
+            print(
+                f"| {name} | {photo} | {len(same)} | {shares} | {np.median(difference):.2f} | {difference.mean():.2f} |"
+            )
 
 
-def compare(model, fcn, photo: str, mode, channels: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN001
-    """For each window, whether both name the same class, and the largest difference of a probability."""
+def compare(model, fcn, photo: str, mode, channels: int) -> tuple[np.ndarray, ...]:  # noqa: ANN001
+    """For each window, whether both name the same class, whether the classifier is sure, and the largest difference."""
     image = preprocess(pretrained.sample_image(photo, channels), mode)
     cut = fullyconv.reference(model, image, fcn.grid.stride)
     rows, columns = cut.shape[:2]
     whole = fcn.predict(image[None])[0, :rows, :columns].reshape(cut.shape)
     same = whole.argmax(-1) == cut.argmax(-1)
-    return same.ravel(), np.abs(whole - cut).max(-1).ravel()
+    return same.ravel(), cut.max(-1).ravel() > 0.5, np.abs(whole - cut).max(-1).ravel()
 
 
 if __name__ == "__main__":
