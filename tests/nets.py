@@ -208,6 +208,8 @@ class Runner:
         self.model, self.dynamic, self.compiled = model, dynamic, None
 
     def __call__(self, x: Any) -> Any:
+        if isinstance(self.model, keras.Model) and not isinstance(self.model, keras.Sequential):
+            x = keras.tree.pack_sequence_as(self.model._inputs_struct, keras.tree.flatten(x))
         if BACKEND == "openvino":
             return self._openvino(x)
         if BACKEND == "torch":
