@@ -135,6 +135,20 @@ def _gather(node: ov.Node, inputs: list[Value]) -> list[Value] | None:
     return _same_order(node, [data.tensor, indices.tensor, constant(axes[0])], order)
 
 
+def _gather_nd(node: ov.Node, inputs: list[Value]) -> list[Value] | None:
+    """One index for each of the first axes (`x[0, :, 0, 0]` in Keras): taken one by one, the last axis first."""
+    data, indices = inputs
+    shape = indices.tensor.get_partial_shape()
+    if node.get_attributes()["batch_dims"] or shape.is_dynamic or len(shape) != 1:
+        return None
+    axes = data.order[: shape.to_shape()[0]]
+    tensor = data.tensor
+    for axis in sorted(axes, reverse=True):
+        index = ops.gather(indices.tensor, constant(axes.index(axis)), constant(0))
+        tensor = ops.gather(tensor, index, constant(axis)).output(0)
+    return [Value(tensor, _without(data.order, axes))]
+
+
 def _interpolate(node: ov.Node, inputs: list[Value]) -> list[Value] | None:
     """The axes, where there are any, are the last input."""
     attributes = node.get_attributes()
@@ -254,6 +268,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Pad", "Tile"), _per_axis),
     "BatchNormInference": _batch_norm,
     "Gather": _gather,
+    "GatherND": _gather_nd,
     "Interpolate": _interpolate,
     "MatMul": _matmul,
     "PRelu": _prelu,

@@ -134,7 +134,14 @@ class OpenVINORunner:
         self._uses[key] += 1
         if key in self._graphs or self._deserves_its_own(key):
             return self._graph(key)
-        return self._dynamic() or self._graph(key)
+        dynamic = self._dynamic()
+        return self._graph(key) if dynamic is None else lambda arrays: self._run(dynamic, key, arrays)
+
+    def _run(self, dynamic: Run, key: Shapes, arrays: list[np.ndarray]) -> Any:
+        try:
+            return dynamic(arrays)
+        except RuntimeError:  # a graph of its own may do, and if not it says better what is wrong with these sizes
+            return self._graph(key)(arrays)
 
     def _deserves_its_own(self, key: Shapes) -> bool:
         if len(self._uses) <= STATIC_SHAPES or not self._dynamic_works:

@@ -7,7 +7,6 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -274,7 +273,7 @@ def load(path: str | os.PathLike[str], window: int | Sequence[int] | None = None
             f"{Path(path).name} does not say which window its network was made for: Keras saved it, which drops that.\n"
             f"Give the size it was trained on:  fullyconv.load(path, window=224)"
         )
-    made = plan(model, window=window, pool="global" if facts.get("pool") == "global" else "window")
+    made = plan(model, window=window, pool="global", context="global")
     return FullyConv(model, made.grids, labels=facts.get("labels"), preprocess=facts.get("preprocess"))
 
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
-import numpy as np
 
 from fullyconv import _keras
-from fullyconv.errors import GeometryError, Refusal, UnsupportedLayerError, UnsupportedModelError, WindowError
+from fullyconv.errors import Refusal, UnsupportedLayerError, UnsupportedModelError
 from fullyconv.geometry import Axis, Grid
+from fullyconv.inputs import what_enters
 from fullyconv.rules import REFUSED, RULES
 from fullyconv.rules.flatten import unfolded
-from fullyconv.rules.rule import Blueprint, Decline, Map, Recipe, Site, describe_size
+from fullyconv.rules.rule import Blueprint, Decline, Map, Places, Recipe, Site, describe_size
 
 POOLS = ("window", "drop", "global")
 CONTEXTS = ("window", "global")
@@ -196,7 +196,7 @@ class _Walk:
 
     def run(self) -> list[Any]:
         """What stands for each output."""
-        self.inputs = tuple(_inputs(self.model, self.options["window"]))
+        self.inputs = tuple(what_enters(self.model, self.options["window"]))
         outputs = keras.tree.flatten(_keras.walk(self.model, self.inputs, self.visit, self.leave))
         if self.options["until"] is not None:
             outputs = [self._found()]
@@ -223,7 +223,7 @@ class _Walk:
     def visit(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         """What stands for the outputs of one call."""
         self.calls += 1
-        given = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, (Map, _Refused))]
+        given = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, (Map, Places, _Refused))]
         specs = keras.tree.map_structure(_spec, (args, _without_training(kwargs)))
         refused = [x for x in given if isinstance(x, _Refused)]
         if refused:
@@ -278,7 +278,9 @@ class _Walk:
         return isinstance(operation, keras.layers.Layer) and not names.isdisjoint(self.options["skip"])
 
     def _record(self, operation: Any, name: str, given: Sequence[Map], out: Any) -> None:
-        made = out if isinstance(out, Map) else out[0]
+        made = out[0] if isinstance(out, list) else out
+        if isinstance(made, Places):
+            return
         same = any(made.recipe is x.recipe for x in given)
         result = "nothing" if same else in_words(made.recipe.blueprint)
         self.steps.append(Step(name, type(operation).__name__, result, (*made.size, made.channels)))
@@ -340,78 +342,9 @@ def _unique_names(model: Any) -> dict[int, str]:
     return names
 
 
-def _inputs(model: Any, window: int | Sequence[int] | None) -> Iterable[Map]:
-    """What stands for each input of a model."""
-    tensors = keras.tree.flatten(_keras.input_structure(model))
-    ranks = {len(t.shape) - 2 for t in tensors if len(t.shape) > 2}
-    if len(ranks) != 1 or not ranks <= {1, 2, 3}:
-        shapes = [tuple(t.shape) for t in tensors]
-        raise UnsupportedModelError(
-            f"{model.name!r} reads no image: its inputs have the shapes {shapes}.\n"
-            f"A classifier of signals, images or volumes has inputs of the shape (None, *spatial, channels)."
-        )
-    rank, first = ranks.pop(), channels_first(model)
-    for tensor in tensors:
-        yield _image(model, tensor, rank, first, window) if len(tensor.shape) > 2 else _vector(tensor, rank, first)
-
-
-def _image(model: Any, tensor: Any, rank: int, first: bool, window: int | Sequence[int] | None) -> Map:
-    shape = tuple(tensor.shape[1:])
-    size, channels = (shape[1:], shape[0]) if first else (shape[:-1], shape[-1])
-    asked = (window,) * rank if isinstance(window, int) else tuple(window or ())
-    known = _window(model, size, asked)
-    if channels is None:
-        raise WindowError(f"{model.name!r} leaves its number of channels open: {tensor.shape}.\nGive its input a number.")
-    axes = tuple(Axis(n) for n in known)
-    recipe = Recipe(None)
-    full = (channels, *known) if first else (*known, channels)
-    return Map(recipe, full, tensor.dtype, known, channels, first, axes)
-
-
-def _window(model: Any, size: tuple[int | None, ...], asked: tuple[int, ...]) -> tuple[int, ...]:
-    if asked and len(asked) != len(size):
-        raise WindowError(f"The window {asked} has {len(asked)} sizes, but {model.name!r} has {len(size)} spatial axes.")
-    if not asked and None in size:
-        raise WindowError(
-            f"{model.name!r} accepts images of any size, {size}, so its window must be given.\n"
-            f"Give the size it was trained on:  fullyconv.convert(model, window={(224,) * len(size)})"
-        )
-    wrong = [n for n, given in zip(size, asked, strict=False) if n is not None and n != given]
-    if wrong or any(n < 1 for n in asked):
-        raise WindowError(f"The window {asked} contradicts the input of {model.name!r}, which is {size}.\nLeave it out.")
-    return tuple(asked or size)
-
-
-def _vector(tensor: Any, rank: int, first: bool) -> Map:
-    """A vector that belongs to the whole image, such as metadata, as a map of one cell."""
-    channels, recipe = tensor.shape[-1], Recipe(None)
-    return Map(recipe, (channels,), tensor.dtype, (1,) * rank, channels, first, (), np.arange(channels))
-
-
-def image_inputs(model: Any) -> list[bool]:
-    """Whether each input of a model is an image (or signal, or volume)."""
-    return [len(t.shape) > 2 for t in keras.tree.flatten(_keras.input_structure(model))]
-
-
-def window_of(model: Any, window: int | Sequence[int] | None = None) -> tuple[int, ...]:
-    """Spatial size of a classifier's input, which is given where the model leaves it open."""
-    return next(x.size for x in _inputs(model, window) if x.axes)
-
-
-def channels_first(model: Any) -> bool:
-    """Whether the model's images have their channels first, by the first layer that says so."""
-    turned = False
-    for _, operation in _keras.operations_of(model):
-        turned ^= isinstance(operation, (keras.layers.Permute, _keras.numpy_operations.Transpose))
-        sliding = hasattr(operation, "kernel_size") or "ooling" in type(operation).__name__
-        if sliding and hasattr(operation, "data_format"):
-            return (operation.data_format == "channels_first") != turned
-        if type(operation) in (keras.layers.Flatten, keras.layers.Dense):
-            break
-    return keras.config.image_data_format() == "channels_first"
-
-
 def _spec(x: Any) -> Any:
+    if isinstance(x, Places):
+        return keras.KerasTensor((None,), "int32")
     return keras.KerasTensor((None, *x.shape), x.dtype) if isinstance(x, Map) else x
 
 

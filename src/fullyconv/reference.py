@@ -10,7 +10,7 @@ import numpy as np
 
 from fullyconv.engine import compile
 from fullyconv.errors import InputTooSmallError
-from fullyconv.plan import channels_first, image_inputs, window_of
+from fullyconv.inputs import channels_first, image_inputs, window_of
 
 Corner = tuple[int, ...]
 

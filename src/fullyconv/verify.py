@@ -14,7 +14,8 @@ from fullyconv import _keras
 from fullyconv.convert import FullyConv
 from fullyconv.engine import compile
 from fullyconv.geometry import Grid
-from fullyconv.plan import channels_first, image_inputs, reasons_in_words
+from fullyconv.inputs import channels_first, image_inputs
+from fullyconv.plan import reasons_in_words
 from fullyconv.reference import at_corners, windows
 from fullyconv.rules import RULES
 from fullyconv.rules.pool import global_average, global_max

@@ -21,6 +21,7 @@ from fullyconv.rules.normalization import (
     spectral_normalization,
     unit_normalization,
 )
+from fullyconv.rules.places import get_item, no_places, places_or, split, take
 from fullyconv.rules.pointwise import activation, along_channels, dropout, elementwise, prelu, rescaling, softmax
 from fullyconv.rules.pool import adaptive, average_pooling, global_average, global_max, max_pooling, reduction
 from fullyconv.rules.rule import Rule, dropped, kept
@@ -139,11 +140,11 @@ RULES: dict[type, Rule] = {
     # operations: arithmetic
     _numpy.Add: elementwise_merge,
     _numpy.Divide: elementwise_merge,
-    _numpy.Maximum: elementwise_merge,
-    _numpy.Minimum: elementwise_merge,
+    _numpy.Maximum: places_or(elementwise_merge),
+    _numpy.Minimum: places_or(elementwise_merge),
     _numpy.Multiply: elementwise_merge,
     _numpy.Power: elementwise_merge,
-    _numpy.Subtract: elementwise_merge,
+    _numpy.Subtract: places_or(elementwise_merge),
     _numpy.TrueDivide: elementwise_merge,
     _numpy.Abs: elementwise,
     _numpy.Absolute: elementwise,
@@ -152,11 +153,12 @@ RULES: dict[type, Rule] = {
     _numpy.Log: elementwise,
     _numpy.Log1p: elementwise,
     _numpy.Negative: elementwise,
-    _numpy.OnesLike: elementwise,
+    _numpy.OnesLike: places_or(elementwise),
     _numpy.Reciprocal: elementwise,
     _numpy.Sqrt: elementwise,
     _numpy.Square: elementwise,
     _numpy.Tanh: elementwise,
+    _numpy.ZerosLike: elementwise,
     _core.Cast: elementwise,
     # operations: activations
     _nn.Celu: elementwise,
@@ -186,16 +188,21 @@ RULES: dict[type, Rule] = {
     _nn.Softmax: along_channels,
     _nn.Sparsemax: along_channels,
     # operations: reductions, rearrangements, merges
-    _numpy.Amax: reduction("Max"),
+    _numpy.Amax: places_or(reduction("Max")),
     _numpy.Concatenate: concatenate_operation,
+    _numpy.Cumsum: places_or(no_places),
     _numpy.ExpandDims: squeeze,
+    _numpy.FloorDivide: places_or(no_places),
+    _numpy.GetItem: get_item,
     _numpy.Max: reduction("Max"),
     _numpy.Mean: reduction("Average"),
     _numpy.Moveaxis: moveaxis,
     _numpy.Pad: pad_operation,
     _numpy.Reshape: reshape,
+    _numpy.Split: split,
     _numpy.Squeeze: squeeze,
     _numpy.Swapaxes: swapaxes,
+    _numpy.Take: take,
     _numpy.Transpose: transpose,
 }
 

@@ -86,7 +86,7 @@ def slide(layer: keras.layers.Layer, x: Map, kernel: tuple[int, ...], site: Site
     changed, pads = {}, _pads(padding, kernel)
     if padding == "same" and any(s > 1 for s in strides):
         pads, changed = frozen_padding(x, kernel, strides), {"padding": "valid"}
-    elif padding == "valid" and kernel == x.size and any(s > 1 for s in strides):
+    elif site.pool == "window" and padding == "valid" and kernel == x.size and any(s > 1 for s in strides):
         strides, changed = (1,) * x.rank, {"strides": (1,) * x.rank}
     frozen = pads if "padding" in changed else ()
     recipe = form(x, {**config_of(layer), **changed}, frozen)

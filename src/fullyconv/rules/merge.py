@@ -14,6 +14,7 @@ from fullyconv import _keras
 from fullyconv.errors import GeometryError
 from fullyconv.rules.conv import class_of_rank
 from fullyconv.rules.flatten import unfolded
+from fullyconv.rules.places import cell_of_position, numbered
 from fullyconv.rules.pointwise import for_channels, need_channels
 from fullyconv.rules.rule import Decline, Map, Recipe, Site, axes_of, config_of, describe_size
 
@@ -245,17 +246,6 @@ def _crop(x: Map, shortest: Map, i: int, site: Site) -> Map:
     return x.then(recipe, axes=axes)
 
 
-def numbered(x: Map, i: int, site: Site) -> Recipe:
-    """0, 1, 2 ... along one spatial axis of a map, whose size is known only when the model runs."""
-    key: list[Any] = [0] * (x.rank + 2)
-    key[x.spatial[i]] = slice(None)
-    ops = _keras.numpy_operations
-    line = site.operation(ops.GetItem, {}, x, tuple(key), suffix=f"line{i}")
-    ones = site.operation(ops.OnesLike, {"dtype": "int32"}, line, suffix=f"ones{i}")
-    sums = site.operation(ops.Cumsum, {"axis": 0}, ones, suffix=f"count{i}")
-    return site.operation(ops.Subtract, {}, sums, 1, suffix=f"number{i}")
-
-
 def _spread(x: Map, target: Map, site: Site) -> Map:
     """A context on the positions of a map: position p reads cell clip((p - (n - q) // 2) // q).
 
@@ -268,20 +258,8 @@ def _spread(x: Map, target: Map, site: Site) -> Map:
         )
     recipe = x.recipe
     for i, ratio in enumerate(ratios):
-        cells = _cell_of_position(x, target, i, int(ratio), site)
+        cells = cell_of_position(x, target, i, int(ratio), site)
         take = {"axis": x.spatial[i]}
         recipe = site.operation(_keras.numpy_operations.Take, take, recipe, cells, suffix=f"spread{i}")
     axes = tuple(t.spread(a, n) for a, t, n in zip(x.axes, target.axes, target.size, strict=True))
     return replace(x, recipe=recipe, axes=axes, size=target.size, index=None, shape=target.shape)
-
-
-def _cell_of_position(x: Map, target: Map, i: int, ratio: int, site: Site) -> Recipe:
-    ops = _keras.numpy_operations
-    before = (target.size[i] - ratio) // 2
-    position = numbered(target, i, site)
-    shifted = site.operation(ops.Subtract, {}, position, before, suffix=f"shift{i}")
-    cell = site.operation(ops.FloorDivide, {}, shifted, ratio, suffix=f"cell{i}")
-    last = site.operation(ops.Amax, {"axis": 0}, numbered(x, i, site), suffix=f"last{i}")
-    low = site.operation(ops.Maximum, {}, cell, 0, suffix=f"low{i}")
-    return site.operation(ops.Minimum, {}, low, last, suffix=f"clip{i}")
-

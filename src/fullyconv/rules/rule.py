@@ -186,6 +186,25 @@ class Map:
         return replace(self, recipe=recipe, **changes)
 
 
+@dataclass(frozen=True, eq=False)
+class Places:
+    """What stands for numbers along one axis of a map, known only when the model runs (see places.py).
+
+    Args:
+        recipe: The call that returns them.
+        of: The map.
+        axis: Which of its spatial axes.
+        before: What was subtracted from each number.
+        ratio: What it was divided by, if it was.
+    """
+
+    recipe: Recipe
+    of: Map
+    axis: int
+    before: int = 0
+    ratio: int | None = None
+
+
 @dataclass
 class Site:
     """Where a rule is applied: the place, the options, and the means to name and share what is built."""
@@ -269,7 +288,7 @@ Rule = Callable[..., Map]
 
 
 def _recipes(inputs: Any) -> Any:
-    return keras.tree.map_structure(lambda x: x.recipe if isinstance(x, Map) else x, tuple(inputs))
+    return keras.tree.map_structure(lambda x: x.recipe if isinstance(x, (Map, Places)) else x, tuple(inputs))
 
 
 def config_of(layer: keras.layers.Layer) -> dict[str, Any]:
