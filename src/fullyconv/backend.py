@@ -66,7 +66,8 @@ def _settings_file() -> Path:
 
 def _missing(name: str) -> str:
     """The message for a backend that is not there."""
-    source = f"{VARIABLE} names it" if chosen() else "Keras's settings name it and KERAS_BACKEND is not set"
+    named = "its settings name it" if _settings_file().exists() else "its default"
+    source = f"{VARIABLE} names it" if chosen() else f"{named}, and {VARIABLE} is not set"
     others = [other for other in PACKAGES if is_installed(other)]
     fixes = [f"pip install '{PACKAGES[name][1]}'"] if name in PACKAGES else []
     fixes += [f"set {VARIABLE} to {', '.join(others)}"] if others else []
