@@ -7,6 +7,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,8 @@ class FullyConv:
         options = {} if self.plan is None else self.plan.options
         kept = {name: options[name] for name in ("pool", "context") if name in options}
         preprocess = None if callable(self.preprocess) else self.preprocess
-        return {"window": self.window, "labels": self.labels, "preprocess": preprocess, **kept}
+        reasons = [[grid.exactness, grid.reasons] for grid in keras.tree.flatten(self.grids)]
+        return {"window": self.window, "grids": reasons, "labels": self.labels, "preprocess": preprocess, **kept}
 
     def __repr__(self) -> str:
         """Its name, window and exactness."""
@@ -274,7 +276,16 @@ def load(path: str | os.PathLike[str], window: int | Sequence[int] | None = None
             f"Give the size it was trained on:  fullyconv.load(path, window=224)"
         )
     made = plan(model, window=window, pool="global", context="global")
-    return FullyConv(model, made.grids, labels=facts.get("labels"), preprocess=facts.get("preprocess"))
+    grids = _with_reasons(made.grids, facts.get("grids", []))
+    return FullyConv(model, grids, labels=facts.get("labels"), preprocess=facts.get("preprocess"))
+
+
+def _with_reasons(grids: Any, saved: Sequence[Any]) -> Any:
+    """Grids worked out from a graph, with the reasons that name the classifier's own layers where they were saved."""
+    flat = keras.tree.flatten(grids)
+    for i, (grid, (exactness, reasons)) in enumerate(zip(flat, saved, strict=False)):
+        flat[i] = replace(grid, reasons=tuple(reasons)) if grid.exactness == exactness else grid
+    return keras.tree.pack_sequence_as(grids, flat)
 
 
 def _read_facts(path: str | os.PathLike[str]) -> Mapping[str, Any]:

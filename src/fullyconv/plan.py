@@ -10,10 +10,10 @@ from typing import Any
 import keras
 
 from fullyconv import _keras
-from fullyconv.errors import Refusal, UnsupportedLayerError, UnsupportedModelError
+from fullyconv.errors import Refusal, UnsupportedLayerError, UnsupportedModelError, WindowError
 from fullyconv.geometry import Axis, Grid
 from fullyconv.inputs import what_enters
-from fullyconv.rules import REFUSED, RULES
+from fullyconv.rules import PINS, REFUSED, RULES
 from fullyconv.rules.flatten import unfolded
 from fullyconv.rules.rule import Blueprint, Decline, Map, Places, Recipe, Site, describe_size
 
@@ -191,6 +191,7 @@ class _Walk:
         self.graph = _graph(self.model)
         self.names = _unique_names(self.model)
         self.taken = set(self.names.values())
+        _check_skip(self.model, self.names, self.options["skip"])
         self.found: Any = None
         self.before: str | None = None
 
@@ -226,14 +227,14 @@ class _Walk:
         given = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, (Map, Places, _Refused))]
         specs = keras.tree.map_structure(_spec, (args, _without_training(kwargs)))
         refused = [x for x in given if isinstance(x, _Refused)]
-        if refused:
-            return _Refused(frozenset().union(*(x.causes for x in refused)))
-        spec = _keras.output_spec(operation, *specs)
         name = self.names[id(operation)]
+        if refused:
+            return self._behind_refusal(operation, name, refused)
+        spec = self._output_spec(operation, name, specs)
         try:
             out = self._apply(operation, name, spec, args, kwargs)
         except Decline as refusal:
-            return self._refusal(operation, name, refusal, given)
+            return self._refusal(operation, name, refusal)
         self._record(operation, name, given, out)
         return out
 
@@ -249,7 +250,7 @@ class _Walk:
             return _rerooted(operation, args[0], site)
         rule = _keras.rule_for(operation, self.rules)
         if rule is None:
-            raise _no_rule(operation, name, args)
+            raise _no_rule(operation)
         out = rule(operation, *args, site=site, **_without_training(kwargs))
         self.contexts = self.contexts | site.contexts
         return out
@@ -290,11 +291,28 @@ class _Walk:
     def _refusals_seen(self) -> bool:
         return bool(getattr(self, "refusals", ()))
 
-    def _refusal(self, operation, name, decline, given) -> _Refused:
+    def _refusal(self, operation: Any, name: str, decline: Decline) -> _Refused:
         kind = type(operation).__name__
         refusal = Refusal(name, kind, self.calls, decline.reason, decline.remedy.replace("{name}", repr(name)))
         self.refusals = (*getattr(self, "refusals", ()), refusal)
         return _Refused(frozenset({refusal}))
+
+    def _behind_refusal(self, operation: Any, name: str, refused: Sequence[_Refused]) -> _Refused:
+        """What stands for a call behind a refusal, which is refused too where no input could help."""
+        causes = frozenset[Refusal]().union(*(x.causes for x in refused))
+        if self._skipped(operation, name) or _keras.rule_for(operation, self.rules) is not None:
+            return _Refused(causes)
+        return _Refused(causes | self._refusal(operation, name, _no_rule(operation)).causes)
+
+    def _output_spec(self, operation: Any, name: str, specs: Any) -> Any:
+        try:
+            return _keras.output_spec(operation, *specs)
+        except ValueError as error:
+            window = describe_size(next(x.size for x in self.inputs if x.axes))
+            raise WindowError(
+                f"The window {window} is too small for {self.model.name!r}: nothing is left at {name!r}.\n"
+                f"Give the size it was trained on, such as window=224."
+            ) from error
 
     def _found(self) -> Any:
         if self.found is None:
@@ -326,7 +344,19 @@ def _graph(model: Any) -> Any:
             f"{name!r} ({kind}) is a subclassed model: its layers are called in Python, which cannot be read as a graph.\n"
             f"Build it with the functional API (keras.Model(inputs, outputs)), or convert the functional models inside."
         )
-    raise UnsupportedModelError(f"Expected a keras.Model, but received a {kind}.\nLoad it with keras.models.load_model.")
+    raise UnsupportedModelError(f"Expected a keras.Model, but received {'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}.\nLoad it with keras.models.load_model.")
+
+
+def _check_skip(model: Any, names: Mapping[int, str], asked: Iterable[str]) -> None:
+    """Refuse a name that no layer has which can be skipped."""
+    pins = [(o, names[id(o)]) for _, o in _keras.operations_of(model) if REFUSED.get(type(o)) == PINS]
+    known = {n for o, name in pins for n in (name, o.name, type(o).__name__.lower())}
+    for name in asked:
+        if name not in known:
+            some = ", ".join(repr(n) for _, n in pins) or "none: it has no Resizing or CenterCrop"
+            raise UnsupportedModelError(
+                f"{model.name!r} has no layer {name!r} that can be skipped.\nThe `skip` argument takes: {some}."
+            )
 
 
 def _unique_names(model: Any) -> dict[int, str]:
@@ -362,12 +392,17 @@ def _rerooted(layer: Any, x: Map, site: Site) -> Map:
     return replace(x, shape=site.shape, size=size, axes=axes)
 
 
-def _no_rule(operation: Any, name: str, args: Sequence[Any]) -> Decline:
+def _no_rule(operation: Any) -> Decline:
     """Why an operation has no rule."""
     kind = type(operation).__name__
     refused = _keras.rule_for(operation, REFUSED)
     if refused is not None and type(operation).__module__.startswith("keras."):
         return Decline(*refused)
+    if isinstance(operation, keras.Model):
+        return Decline(
+            "is a subclassed model, whose layers are called in Python and cannot be read as a graph",
+            "build it with the functional API: keras.Model(inputs, outputs)",
+        )
     parent = next((c for c in type(operation).__mro__ if c in RULES), None)
     if parent is not None:
         return Decline(

@@ -213,7 +213,7 @@ _TEXT = ("reads words or categories, not an image", "convert the image branch al
 _OPAQUE = ("holds code that cannot be read as layers", "write what it does with Keras layers or `keras.ops`")
 _BASE = ("is a base class without a meaning of its own", "give its class a rule: rules={TheClass: rule}")
 _SPECTROGRAM = ("turns a wave into an image of a fixed size", "compute the spectrogram first, and convert what follows")
-_PINS = (
+PINS = (
     "pins the size of the image",
     "drop it with skip={name}, and bring images to the scale that it made",
 )
@@ -261,9 +261,9 @@ REFUSED: dict[type, tuple[str, str]] = {
     layers.Wrapper: _BASE,
     layers.MelSpectrogram: _SPECTROGRAM,
     layers.STFTSpectrogram: _SPECTROGRAM,
-    layers.CenterCrop: _PINS,
-    layers.RandomCrop: _PINS,
-    layers.Resizing: _PINS,
+    layers.CenterCrop: PINS,
+    layers.RandomCrop: PINS,
+    layers.Resizing: PINS,
     layers.AutoContrast: _EXAMPLE_WIDE,
     layers.ContrastLimitedAdaptiveHistogramEqualization: _EXAMPLE_WIDE,
     layers.Equalization: _EXAMPLE_WIDE,

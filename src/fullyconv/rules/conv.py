@@ -167,10 +167,10 @@ def pad_operation(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
     """The same constant pad, at any size."""
     x = need_map(x, site)
     if op.mode != "constant":
-        raise Decline(f"pads by mode {op.mode!r}, which two backends cannot do on a map of unknown size")
+        raise Decline(f"pads by mode {op.mode!r}, which two backends cannot do on a map of unknown size", "pad with zeros")
     widths = [tuple(pair) for pair in op.pad_width]
     if any(map(any, (w for axis, w in enumerate(widths) if axis not in x.spatial))):
-        raise Decline("pads the channels", "pad positions only")
+        raise Decline("pads the batch or the channels", "pad positions only")
     pads = tuple(widths[axis] for axis in x.spatial)
     recipe = site.operation(type(op), _keras.parameters(op), x, **_pad_value(_, __))
     return padded(x, pads, recipe, site)

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 
 from fullyconv import _keras
-from fullyconv.rules.conv import class_of_rank, slid
+from fullyconv.rules.conv import slid
 from fullyconv.rules.order import laid_out
-from fullyconv.rules.rule import Decline, Map, Recipe, Site, axes_of
+from fullyconv.rules.rule import Decline, Map, Recipe, Site, axes_of, describe_size
 
 
 def _settled(x: Map, positions: np.ndarray) -> Map:
@@ -85,7 +85,10 @@ def unfolded(x: Map, site: Site) -> Map:
     if x.is_vector or x.is_map:
         return x
     if len(x.shape) != 1:
-        raise Decline(f"has parameters for each value of a tensor of shape {x.shape}", "flatten it first")
+        raise Decline(
+            f"works on a tensor of shape {x.shape}, into which a map of {describe_size(x.size)} positions was reshaped",
+            "convert the part before the reshape with `until`",
+        )
     recipe = x.recipe
     for i in reversed(range(x.rank)):
         recipe = _shifted(x, recipe, i, site)
@@ -105,10 +108,10 @@ def _shifted(x: Map, recipe: Recipe, axis: int, site: Site) -> Recipe:
     n = x.size[axis]
     if n == 1:
         return recipe
-    crops = [[(j, n - 1 - j) if i == axis else (0, 0) for i in range(x.rank)] for j in range(n)]
-    kind = class_of_rank("Cropping", x.rank)
-    config = {"data_format": x.data_format, "dtype": x.dtype}
-    configs = [{**config, "cropping": crop[0] if x.rank == 1 else tuple(crop)} for crop in crops]
-    shifted = [site.layer(kind, c, recipe, suffix=f"shift{axis}_{j}") for j, c in enumerate(configs)]
+    key: list[Any] = [slice(None)] * (x.rank + 2)
+    shifted = []
+    for j in range(n):
+        key[x.spatial[axis]] = slice(j, None if j == n - 1 else j - n + 1)
+        shifted.append(site.operation(_keras.numpy_operations.GetItem, {}, recipe, tuple(key), suffix=f"shift{axis}"))
     joined = {"axis": x.channel_axis, "dtype": x.dtype}
     return site.layer(keras.layers.Concatenate, joined, shifted, suffix=f"unfold{axis}")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from fullyconv import _keras
+from fullyconv.rules.conv import slid
 from fullyconv.rules.rule import Decline, Map, Places, Recipe, Rule, Site
 
 
@@ -75,10 +76,27 @@ def get_item(op: Any, x: Map, key: Any, *, site: Site, **_: Any) -> Map | Places
     lines = [i for i, axis in enumerate(x.spatial) if len(key) > axis and key[axis] == slice(None)]
     if x.is_map and len(lines) == 1 and sum(isinstance(k, slice) for k in key) == 1:
         return Places(recipe, x, lines[0])
-    channel = x.channel_axis % (x.rank + 2)
-    if x.is_map and len(key) == x.rank + 2 and all(k == slice(None) for a, k in enumerate(key) if a != channel):
-        return x.then(recipe, channels=site.shape[channel - 1], shape=site.shape)
-    raise Decline(f"takes a part of a tensor of shape {x.shape}", "slice channels only")
+    if x.is_map and _keeps_batch(x, key):
+        return _cropped(x, recipe, key, site)
+    raise Decline(f"takes a part of a tensor of shape {x.shape}", "slice channels, or positions at the ends")
+
+
+def _keeps_batch(x: Map, key: Any) -> bool:
+    """Whether a key is of slices that count positions from the ends, and keeps the batch."""
+    plain = all(isinstance(k, slice) and k.step in (None, 1) for k in key)
+    return plain and len(key) == x.rank + 2 and key[0] == slice(None) and all(_from_ends(key[a]) for a in x.spatial)
+
+
+def _from_ends(k: slice) -> bool:
+    return (k.start or 0) >= 0 and (k.stop is None or k.stop < 0)
+
+
+def _cropped(x: Map, recipe: Recipe, key: Any, site: Site) -> Map:
+    channel = x.channel_axis % (x.rank + 2) - 1
+    pads = tuple((-(key[a].start or 0), key[a].stop or 0) for a in x.spatial)
+    size = tuple(n for i, n in enumerate(site.shape) if i != channel)
+    ones = (1,) * x.rank
+    return x.then(recipe, channels=site.shape[channel], shape=site.shape, size=size, axes=slid(x, ones, ones, pads))
 
 
 def take(op: Any, x: Map, places: Any, *, site: Site, **_: Any) -> Map:
