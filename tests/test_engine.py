@@ -480,7 +480,7 @@ def inputs_rescaled(x):
 # no other order. Keras's bilinear UpSampling2D cannot be traced with unknown sizes.
 NETS = {
     squeeze_excite: (2, 2), squeeze_excite_flat: (3, 3), residual: (3, 3), branches: (2, 2), split_and_join: (4, 4),
-    separable: (2, 2), resized: (2, 2), resized_smoothly: (2, None), normalised: (2, 4), channel_mixing: (2, 2),
+    separable: (2, 2), resized: (4, 4), resized_smoothly: (2, None), normalised: (2, 4), channel_mixing: (2, 2),
     maps_of_classes: (4, 4), head: (2, 2), transposed: (2, 2), grouped: (2, 2), inputs_rescaled: (2, 2),
 }  # fmt: skip
 CASES = [
@@ -513,7 +513,7 @@ def test_lowering_of_other_ranks(rank):
     pooled = layers.BatchNormalization()(kind("GlobalAveragePooling")()(kind("Conv")(4, 2)(y)))
     model = randomised(keras.Model(x, [y, layers.Dense(3)(pooled)]))
     before, after = lowered(lambda t: model(t[0], training=False), (2, *(9,) * rank, 3))
-    assert after == 2 < before
+    assert after == 3 < before
 
 
 @only_openvino
@@ -546,7 +546,7 @@ def test_a_reduction_of_rank_three_and_then_one_weight_a_channel(keepdims):
 
 
 APPLICATIONS = {
-    "ConvNeXtTiny": 32, "DenseNet121": 33, "EfficientNetB0": 40, "InceptionV3": 75, "MobileNet": 40,
+    "ConvNeXtTiny": 32, "DenseNet121": 33, "EfficientNetB0": 40, "MobileNet": 40,
     "MobileNetV3Small": 40, "NASNetMobile": 32, "ResNet50V2": 40, "Xception": 71,
 }  # fmt: skip
 
