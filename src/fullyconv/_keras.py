@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import keras
@@ -48,8 +49,14 @@ def graph_of(operation: Any) -> Function | None:
     return operation if type(operation) is Function else None
 
 
-def walk(model: Any, inputs: Any, visit: Visit, leave: Visit = lambda operation, outputs: None) -> Any:
-    """Interpret a model: `visit(operation, *args, **kwargs)` is called for each call of its graph, inner models inlined.
+def _nothing(*_: Any) -> None:
+    pass
+
+
+def walk(model: Any, inputs: Any, visit: Visit, leave: Visit = _nothing) -> Any:
+    """Interpret a model: `visit(operation, *args, **kwargs)` is called for each call of its graph.
+
+    Inner models are inlined.
 
     Args:
         model: A model with a graph.
@@ -61,7 +68,7 @@ def walk(model: Any, inputs: Any, visit: Visit, leave: Visit = lambda operation,
         What stands for the outputs, in the model's structure.
     """
 
-    def call(operation, *args, **kwargs):
+    def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
         inner = graph_of(operation) is not None
         outputs = walk(operation, args[0], visit, leave) if inner else visit(operation, *args, **kwargs)
         leave(operation, outputs)
@@ -85,7 +92,8 @@ def operations_of(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def input_structure(model: Any) -> Any:
     """The input tensors of a model, in the structure its caller uses."""
-    return graph_of(model)._inputs_struct
+    graph: Any = graph_of(model)
+    return graph._inputs_struct
 
 
 def output_spec(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -112,7 +120,8 @@ def parameters(operation: Operation) -> dict[str, Any]:
 
 def arrays(layer: keras.layers.Layer) -> dict[str, Callable[[], np.ndarray]]:
     """The layer's weights by name, each fetched when called, with LoRA folded into the kernel."""
-    fetch = {w.name: (lambda w=w: keras.ops.convert_to_numpy(w)) for w in layer.weights}
+    fetch: dict[str, Callable[[], np.ndarray]]
+    fetch = {w.name: partial(keras.ops.convert_to_numpy, w) for w in layer.weights}
     if getattr(layer, "lora_enabled", False):
         fetch["kernel"] = lambda: keras.ops.convert_to_numpy(layer.kernel)
     return fetch
@@ -128,10 +137,9 @@ def _created_with(layer: keras.layers.Layer, values: dict[str, Callable[[], np.n
     """Let the layer create its variables from these values, so that no initial value is ever allocated."""
     original = layer.add_weight
 
-    def add_weight(*args, name=None, **kwargs):
+    def add_weight(*args: Any, name: str | None = None, **kwargs: Any) -> Any:
         if name in values:
-            value = values.pop(name)
-            kwargs["initializer"] = lambda shape, dtype=None: _fitting(layer, name, value(), shape)
+            kwargs["initializer"] = _initializer(layer, name, values.pop(name))
         return original(*args, name=name, **kwargs)
 
     layer.add_weight = add_weight
@@ -141,14 +149,19 @@ def _created_with(layer: keras.layers.Layer, values: dict[str, Callable[[], np.n
         del layer.add_weight
 
 
-def _fitting(layer, name, value, shape):
+def _initializer(layer: keras.layers.Layer, name: str, value: Callable[[], np.ndarray]) -> Callable[..., np.ndarray]:
+    """What Keras calls for a variable's first value."""
+    return lambda shape, **_: _fitting(layer, name, value(), shape)
+
+
+def _fitting(layer: keras.layers.Layer, name: str, value: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     if tuple(value.shape) != tuple(shape):
         raise ValueError(f"{layer.name}: weight {name} has shape {tuple(value.shape)}, expected {tuple(shape)}")
     return value
 
 
 def build_layer(
-    kind: type, config: Mapping[str, Any], values: dict[str, Callable[[], np.ndarray]], args: Any, kwargs: Any
+    kind: type[Any], config: Mapping[str, Any], values: Mapping[str, Callable[[], np.ndarray]], args: Any, kwargs: Any
 ) -> tuple[keras.layers.Layer, Any]:
     """A new layer with these weights, called on symbolic tensors.
 
@@ -183,8 +196,9 @@ def has_own_weights(layer: keras.layers.Layer) -> bool:
 
 def output_operations(model: Any) -> list[Any]:
     """The operation that returns each output of a model, looked up inside inner models."""
-    found = []
-    for tensor in keras.tree.flatten(graph_of(model)._outputs_struct):
+    found: list[Any] = []
+    graph: Any = graph_of(model)
+    for tensor in keras.tree.flatten(graph._outputs_struct):
         operation, _, index = tensor._keras_history
         found.append(output_operations(operation)[index] if graph_of(operation) is not None else operation)
     return found
@@ -208,11 +222,11 @@ class Interpreter:
         """The outputs of the graph for these inputs."""
         reached: dict[str, Any] = {}
 
-        def visit(operation, *args, **kwargs):
+        def visit(operation: Any, *args: Any, **kwargs: Any) -> Any:
             stand_in = self.replace.get(id(operation), operation)
             return stand_in(*args, **kwargs)
 
-        def leave(operation, outputs):
+        def leave(operation: Any, outputs: Any) -> None:
             if operation.name == self.until:
                 reached["outputs"] = outputs
 
@@ -224,9 +238,10 @@ def without_activation(layer: keras.layers.Layer) -> Visit:
     """A copy of a layer that has an activation, without it; built when it is first called."""
     twins: list[keras.layers.Layer] = []
 
-    def call(*args, **kwargs):
+    def call(*args: Any, **kwargs: Any) -> Any:
         if not twins:
-            twin, outputs = build_layer(type(layer), {**layer.get_config(), "activation": None}, arrays(layer), args, kwargs)
+            config = {**layer.get_config(), "activation": None}
+            twin, outputs = build_layer(type(layer), config, arrays(layer), args, kwargs)
             twins.append(twin)
             return outputs
         return twins[0](*args, **kwargs)

@@ -14,13 +14,15 @@ Networks", Distill 2019, with the interval kept in place of a size, since frozen
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TypeVar
 
 from fullyconv.errors import GeometryError
 
 Number = int | Fraction | float
+Value = TypeVar("Value")
 
 
 def _plain(number: Number) -> Number:
@@ -39,6 +41,7 @@ class Length:
     links: tuple[tuple[int, int, int], ...] = ((1, 0, 1),)
 
     def __call__(self, n: int) -> int:
+        """The number of cells for `n` pixels."""
         for times, plus, over in self.links:
             n = max(0, (n * times + plus) // over)
         return n
@@ -106,7 +109,7 @@ class Axis:
             return 0
         if math.isinf(self.field[0]):
             return _plain(Fraction(self.window - self.native * Fraction(self.stride), 2))
-        return _plain(Fraction(self.field[0] + self.field[1] - self.stride, 2))
+        return _plain(Fraction(self.field[0] + self.field[1] - self.stride) / 2)
 
     @property
     def inside(self) -> bool:
@@ -127,10 +130,10 @@ class Axis:
     def upsample(self, factor: int, reach: int = 0) -> Axis:
         """The axis after each cell became `factor` cells, interpolated from `reach` neighbours."""
         low, high = self.field
-        back = 0 if factor == 1 else self.stride - Fraction(self.stride, factor)
+        back = 0 if factor == 1 else self.stride - Fraction(self.stride) / factor
         return replace(
             self,
-            stride=_plain(Fraction(self.stride, factor)),
+            stride=_plain(Fraction(self.stride) / factor),
             field=(_plain(low - back - reach * self.stride), _plain(high + reach * self.stride)),
             length=self.length.then(factor, 0, 1),
         )
@@ -261,7 +264,7 @@ class Grid:
         """Half-open ranges of the cells whose windows lie inside the box of pixels."""
         return tuple(axis.box_to_cells(interval) for axis, interval in self._each(box))
 
-    def _each(self, values):
+    def _each(self, values: Sequence[Value]) -> Iterable[tuple[Axis, Value]]:
         if len(values) != len(self.axes):
             raise GeometryError(
                 f"This grid has {len(self.axes)} spatial axes, but {len(values)} values were given: {tuple(values)}.\n"

@@ -35,7 +35,9 @@ def _image(model: Any, tensor: Any, rank: int, first: bool, window: int | Sequen
     asked = (window,) * rank if isinstance(window, int) else tuple(window or ())
     known = _window(model, size, asked)
     if channels is None:
-        raise WindowError(f"{model.name!r} leaves its number of channels open: {tensor.shape}.\nGive its input a number.")
+        raise WindowError(
+            f"{model.name!r} leaves its number of channels open: {tensor.shape}.\nGive its input a number."
+        )
     axes = tuple(Axis(n) for n in known)
     recipe = Recipe(None)
     full = (channels, *known) if first else (*known, channels)
@@ -44,7 +46,9 @@ def _image(model: Any, tensor: Any, rank: int, first: bool, window: int | Sequen
 
 def _window(model: Any, size: tuple[int | None, ...], asked: tuple[int, ...]) -> tuple[int, ...]:
     if asked and len(asked) != len(size):
-        raise WindowError(f"The window {asked} has {len(asked)} sizes, but {model.name!r} has {len(size)} spatial axes.")
+        raise WindowError(
+            f"The window {asked} has {len(asked)} sizes, but {model.name!r} has {len(size)} spatial axes."
+        )
     if not asked and None in size:
         raise WindowError(
             f"{model.name!r} accepts images of any size, {size}, so its window must be given.\n"
@@ -52,8 +56,10 @@ def _window(model: Any, size: tuple[int | None, ...], asked: tuple[int, ...]) ->
         )
     wrong = [n for n, given in zip(size, asked, strict=False) if n is not None and n != given]
     if wrong or any(n < 1 for n in asked):
-        raise WindowError(f"The window {asked} contradicts the input of {model.name!r}, which is {size}.\nLeave it out.")
-    return tuple(asked or size)
+        raise WindowError(
+            f"The window {asked} contradicts the input of {model.name!r}, which is {size}.\nLeave it out."
+        )
+    return asked or tuple(n for n in size if n is not None)
 
 
 def _vector(tensor: Any, rank: int, first: bool) -> Map:
