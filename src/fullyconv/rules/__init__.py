@@ -1,7 +1,7 @@
 """What is supported, and what is not: two tables, and nothing else.
 
-`RULES` maps a class of layer or operation to the rule that says what it becomes (see rule.py). `REFUSED` maps a class to
-the reason why it has none, and the remedy. A class that is in neither is refused too.
+`RULES` maps a class of layer or operation to the rule that says what it becomes (see rule.py). `REFUSED` maps a class
+to the reason why it has none, and the remedy. A class that is in neither is refused too.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def zero_padded(x: Map, pads: Pads, site: Site) -> Recipe:
     return site.layer(class_of_rank("ZeroPadding", x.rank), config, x, suffix="frozen_pad")
 
 
-def slid(x: Map, kernel, strides, pads: Pads) -> tuple[Axis, ...]:
+def slid(x: Map, kernel: tuple[int, ...], strides: tuple[int, ...], pads: Pads) -> tuple[Axis, ...]:
     """The axes after a kernel has slid over the map."""
     if not x.axes:
         return ()
@@ -54,7 +54,9 @@ def slid(x: Map, kernel, strides, pads: Pads) -> tuple[Axis, ...]:
     return tuple(axis.slide(k, s, left, right) for axis, k, s, (left, right) in steps)
 
 
-def padding_reason(x: Map, kernel, strides, pads: Pads, site: Site) -> tuple[str, ...]:
+def padding_reason(
+    x: Map, kernel: tuple[int, ...], strides: tuple[int, ...], pads: Pads, site: Site
+) -> tuple[str, ...]:
     """The layer's name if it reads padding at the window."""
     outs = [(n + sum(p) - k) // s + 1 for n, k, s, p in zip(x.size, kernel, strides, pads, strict=True)]
     reach = [(o - 1) * s + k - p[0] for o, k, s, p in zip(outs, kernel, strides, pads, strict=True)]
@@ -83,7 +85,8 @@ def slide(layer: keras.layers.Layer, x: Map, kernel: tuple[int, ...], site: Site
     """
     x = need_format(layer, x, site)
     strides, padding = each(layer.strides, x.rank), getattr(layer, "padding", "valid")
-    changed, pads = {}, _pads(padding, kernel)
+    changed: dict[str, Any] = {}
+    pads = _pads(padding, kernel)
     if padding == "same" and any(s > 1 for s in strides):
         pads, changed = frozen_padding(x, kernel, strides), {"padding": "valid"}
     elif site.pool == "window" and padding == "valid" and kernel == x.size and any(s > 1 for s in strides):
@@ -132,7 +135,7 @@ def padding(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
 def padded(x: Map, pads: Pads, recipe: Recipe, site: Site) -> Map:
     """What stands for a padding of the map, whose recipe is given."""
     ones = (1,) * x.rank
-    size, _ = sizes_after(x, site, x.channels_first)
+    size = sizes_after(x, site, x.channels_first)[0]
     reasons = (*x.reasons, f"{site.name} pads") if any(map(any, pads)) else x.reasons
     return x.then(recipe, shape=site.shape, size=size, axes=slid(x, ones, ones, pads), reasons=reasons)
 
@@ -142,7 +145,7 @@ def cropping(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
     x = need_format(layer, x, site)
     crops = layer.cropping if isinstance(layer.cropping[0], (list, tuple)) else (layer.cropping,)
     pads = tuple((-before, -after) for before, after in crops)
-    size, _ = sizes_after(x, site, x.channels_first)
+    size = sizes_after(x, site, x.channels_first)[0]
     ones = (1,) * x.rank
     recipe = site.layer(type(layer), config_of(layer), x)
     return x.then(recipe, shape=site.shape, size=size, axes=slid(x, ones, ones, pads))
@@ -155,19 +158,19 @@ def upsampling(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Ma
     if reach and layer.interpolation != "bilinear":
         raise Decline(f"interpolates by {layer.interpolation}", 'use interpolation="nearest" or "bilinear"')
     factors = each(layer.size, x.rank)
-    size, _ = sizes_after(x, site, x.channels_first)
+    size = sizes_after(x, site, x.channels_first)[0]
     axes = tuple(axis.upsample(f, min(reach, 1)) for axis, f in zip(x.axes, factors, strict=True))
     reasons = (*x.reasons, f"{site.name} interpolates beyond its window") if reach else x.reasons
-    return x.then(
-        site.layer(type(layer), config_of(layer), x), shape=site.shape, size=size, axes=axes, reasons=reasons
-    )
+    return x.then(site.layer(type(layer), config_of(layer), x), shape=site.shape, size=size, axes=axes, reasons=reasons)
 
 
 def pad_operation(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
     """The same constant pad, at any size."""
     x = need_map(x, site)
     if op.mode != "constant":
-        raise Decline(f"pads by mode {op.mode!r}, which two backends cannot do on a map of unknown size", "pad with zeros")
+        raise Decline(
+            f"pads by mode {op.mode!r}, which two backends cannot do on a map of unknown size", "pad with zeros"
+        )
     widths = [tuple(pair) for pair in op.pad_width]
     if any(map(any, (w for axis, w in enumerate(widths) if axis not in x.spatial))):
         raise Decline("pads the batch or the channels", "pad positions only")

@@ -1,4 +1,7 @@
-"""Rearrangements: nothing is moved. Positions are pushed through the same path, and the next Dense's rows follow them."""
+"""Rearrangements: nothing is moved.
+
+Positions are pushed through the same path, and the next Dense's rows follow them.
+"""
 
 from __future__ import annotations
 
@@ -94,13 +97,11 @@ def unfolded(x: Map, site: Site) -> Map:
         recipe = _shifted(x, recipe, i, site)
     axes = slid(x, x.size, (1,) * x.rank, ((0, 0),) * x.rank)
     channels = math.prod(x.size) * x.channels
-    if not np.array_equal(x.index, np.arange(channels)):
+    if not np.array_equal(x.positions, np.arange(channels)):
         take = {"axis": x.channel_axis}
         kind = _keras.numpy_operations.Take
-        recipe = site.operation(kind, take, recipe, [int(i) for i in x.index], suffix="order")
-    return replace(
-        x, recipe=recipe, axes=axes, size=(1,) * x.rank, channels=channels, index=np.arange(channels)
-    )
+        recipe = site.operation(kind, take, recipe, [int(i) for i in x.positions], suffix="order")
+    return replace(x, recipe=recipe, axes=axes, size=(1,) * x.rank, channels=channels, index=np.arange(channels))
 
 
 def _shifted(x: Map, recipe: Recipe, axis: int, site: Site) -> Recipe:

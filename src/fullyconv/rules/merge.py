@@ -179,9 +179,7 @@ def _onto(x: Map, target: Map, site: Site) -> Map:
     ratios = [t.stride / a.stride for a, t in zip(x.axes, target.axes, strict=True)]
     natives = [(a.native, t.native) for a, t in zip(x.axes, target.axes, strict=True)]
     if any(a != b for a, b in natives):
-        raise Decline(
-            "merges a pooling that was left out (pool='drop') with a vector of a window", "use pool='window'"
-        )
+        raise Decline("merges a pooling that was left out (pool='drop') with a vector of a window", "use pool='window'")
     if all(r == 1 for r in ratios):
         return x
     if math.prod(x.size) > 1 or any(r != int(r) for r in ratios):

@@ -46,14 +46,17 @@ def places_or(rule: Rule) -> Rule:
         if not isinstance(x, Places):
             return rule(op, x, *args, site=site, **kwargs)
         recipe = site.operation(type(op), _keras.parameters(op), x, *args, **kwargs)
-        return replace(x, recipe=recipe, **_COUNTED.get(type(op), lambda *_: {})(x, *args))
+        counted = _COUNTED.get(type(op))
+        return replace(x, recipe=recipe, **(counted(x, *args) if counted else {}))
 
     return either
 
 
-def no_places(op: Any, x: Any, *_: Any, site: Site, **__: Any) -> Map:  # noqa: ARG001
+def no_places(op: Any, x: Any, *_: Any, site: Site, **__: Any) -> Map:
     """Decline anything that is not a place."""
-    raise Decline("is an operation that has no rule for maps", f"say what it becomes: rules={{{type(op).__name__}: rule}}")
+    raise Decline(
+        "is an operation that has no rule for maps", f"say what it becomes: rules={{{type(op).__name__}: rule}}"
+    )
 
 
 def _subtracted(x: Places, amount: int) -> dict[str, Any]:

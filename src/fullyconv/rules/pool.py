@@ -59,9 +59,7 @@ def _padded_below(x: Map, pads: Pads, site: Site) -> Map | Recipe:
     for axis, pair in zip(x.spatial, pads, strict=True):
         widths[axis] = pair
     config = {"pad_width": tuple(widths), "mode": "constant"}
-    return site.operation(
-        _keras.numpy_operations.Pad, config, x, suffix="frozen_pad", constant_values=-math.inf
-    )
+    return site.operation(_keras.numpy_operations.Pad, config, x, suffix="frozen_pad", constant_values=-math.inf)
 
 
 def global_average(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
@@ -82,6 +80,7 @@ def global_max(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Ma
 
 def global_pooling(x: Map, kind: str, site: Site) -> Map:
     """What a pooling over all positions becomes, by the site's options."""
+    vector: dict[str, Any]
     vector = {"shape": site.shape, "size": (1,) * x.rank, "dtype": site.dtype, "pools": frozenset({site.key})}
     if site.key in site.contexts:
         out = _context(x, kind, site) if site.context == "window" else _whole(x, kind, site)
@@ -99,7 +98,7 @@ def _positions(channels: int, shape: tuple[int, ...]) -> Any:
     return np.arange(channels).reshape(shape)
 
 
-def _pooled(x: Map, kind: str, sizes, strides, site: Site, suffix: str = "") -> Map:
+def _pooled(x: Map, kind: str, sizes: tuple[int, ...], strides: tuple[int, ...], site: Site, suffix: str = "") -> Map:
     config = {"pool_size": sizes, "strides": strides, "padding": "valid"}
     config |= {"data_format": x.data_format, "dtype": x.dtype}
     recipe = site.layer(class_of_rank(f"{kind}Pooling", x.rank), config, x, suffix=suffix)
@@ -115,9 +114,7 @@ def _whole(x: Map, kind: str, site: Site) -> Map:
     recipe = site.layer(class_of_rank(f"Global{kind}Pooling", x.rank), config, x)
     everything = (-math.inf, math.inf)
     axes = tuple(Axis(axis.window, axis.window, everything, whole=True) for axis in x.axes)
-    return x.then(
-        recipe, axes=axes, reasons=(*x.reasons, f"{site.name} pools the whole image"), approximate=True
-    )
+    return x.then(recipe, axes=axes, reasons=(*x.reasons, f"{site.name} pools the whole image"), approximate=True)
 
 
 def _context(x: Map, kind: str, site: Site) -> Map:
@@ -142,7 +139,7 @@ def adaptive(kind: str) -> Any:
     def rule(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
         """The pooling that it is at the window: of everything, or of equal blocks."""
         x = need_format(layer, x, site)
-        target, _ = sizes_after(x, site, x.channels_first)
+        target = sizes_after(x, site, x.channels_first)[0]
         if math.prod(target) == 1:
             return global_pooling(x, kind, site)
         if any(n % t for n, t in zip(x.size, target, strict=True)):

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from fullyconv import _keras
-from fullyconv.geometry import Axis
+from fullyconv.geometry import Axis, Number
 
 
 class Decline(Exception):
@@ -46,12 +46,11 @@ class Arrange:
 
     def __eq__(self, other: object) -> bool:
         """Whether both move every array alike."""
-        return (
-            isinstance(other, Arrange)
-            and self.shape == other.shape
-            and (self.take is None) == (other.take is None)
-            and (self.take is None or np.array_equal(self.take, other.take))
-        )
+        if not isinstance(other, Arrange) or self.shape != other.shape:
+            return False
+        if self.take is None or other.take is None:
+            return self.take is other.take
+        return np.array_equal(self.take, other.take)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -261,7 +260,15 @@ class Site:
         self.recipes.append(recipe)
         return recipe
 
-    def _shared(self, kind, config, source, arrange, suffix, fresh=False) -> Blueprint:
+    def _shared(
+        self,
+        kind: type,
+        config: Mapping[str, Any],
+        source: keras.layers.Layer | None,
+        arrange: Mapping[str, Arrange],
+        suffix: str,
+        fresh: bool = False,
+    ) -> Blueprint:
         known = self.blueprints.setdefault((self.name, suffix), [])
         new = Blueprint(kind, {**config, "name": self._free(suffix, known)}, source, arrange)
         for old in known:
@@ -284,7 +291,7 @@ class Site:
         return next(name for name in numbers if name not in self.taken)
 
 
-Rule = Callable[..., Map]
+Rule = Callable[..., Map | Places | list[Map]]
 
 
 def _recipes(inputs: Any) -> Any:
@@ -296,7 +303,7 @@ def config_of(layer: keras.layers.Layer) -> dict[str, Any]:
     return dict(layer.get_config())
 
 
-def describe_size(size: tuple[int, ...]) -> str:
+def describe_size(size: tuple[Number, ...]) -> str:
     """A size as text, such as 7 x 7."""
     return " x ".join(str(n) for n in size)
 
