@@ -6,10 +6,11 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -19,7 +20,7 @@ from fullyconv.engine import Compiled, compile
 from fullyconv.errors import GeometryError, InputTooSmallError, OutputError, WindowError
 from fullyconv.geometry import Grid
 from fullyconv.plan import Plan, plan
-from fullyconv.rules.rule import Blueprint, Map, Recipe
+from fullyconv.rules.rule import Arrange, Blueprint, Map, Recipe
 
 MEMBER = "fullyconv.json"
 
@@ -94,7 +95,7 @@ class _Builder:
         return self.tensors[id(recipe)]
 
     def _call(self, recipe: Recipe) -> Any:
-        blueprint = recipe.blueprint
+        blueprint = cast("Blueprint", recipe.blueprint)
         args, kwargs = keras.tree.map_structure(
             lambda x: self._tensor(x) if isinstance(x, Recipe) else x, (recipe.args, dict(recipe.kwargs))
         )
@@ -122,11 +123,15 @@ def _build(blueprint: Blueprint, args: Any, kwargs: Any) -> tuple[Any, Any]:
         operation = blueprint.kind(**blueprint.config)
         return operation, operation(*args, **kwargs)
     fetch = _keras.arrays(blueprint.source) if blueprint.arrange else {}
-    values = {name: (lambda name=name, move=move: move(fetch[name]())) for name, move in blueprint.arrange.items()}
+    values = {name: partial(_moved, move, fetch, name) for name, move in blueprint.arrange.items()}
     layer, outputs = _keras.build_layer(blueprint.kind, blueprint.config, values, args, kwargs)
     if blueprint.source is not None and not blueprint.arrange:
         _keras.copy_weights(blueprint.source, layer)
     return layer, outputs
+
+
+def _moved(move: Arrange, fetch: Mapping[str, Callable[[], np.ndarray]], name: str) -> np.ndarray:
+    return move(fetch[name]())
 
 
 class FullyConv:
@@ -230,7 +235,9 @@ class FullyConv:
         """
         target = Path(path)
         if target.suffix != ".keras":
-            raise OutputError(f"Cannot save to {target}: the file must end in .keras, which keeps graphs of operations.")
+            raise OutputError(
+                f"Cannot save to {target}: the file must end in .keras, which keeps graphs of operations."
+            )
         try:
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fullyconv-") as folder:
                 draft = Path(folder) / target.name

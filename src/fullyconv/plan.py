@@ -184,6 +184,7 @@ class _Walk:
     recipes: list[Recipe] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     blueprints: dict[Any, list[Blueprint]] = field(default_factory=dict)
+    refusals: tuple[Refusal, ...] = ()
     calls: int = 0
 
     def __post_init__(self) -> None:
@@ -224,9 +225,10 @@ class _Walk:
     def visit(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         """What stands for the outputs of one call."""
         self.calls += 1
-        given = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, (Map, Places, _Refused))]
+        entering = keras.tree.flatten((args, kwargs))
+        given = [x for x in entering if isinstance(x, (Map, Places))]
         specs = keras.tree.map_structure(_spec, (args, _without_training(kwargs)))
-        refused = [x for x in given if isinstance(x, _Refused)]
+        refused = [x for x in entering if isinstance(x, _Refused)]
         name = self.names[id(operation)]
         if refused:
             return self._behind_refusal(operation, name, refused)
@@ -244,7 +246,9 @@ class _Walk:
         if until is not None and until in (operation.name, self.names.get(id(operation))):
             self.found = out
 
-    def _apply(self, operation, name, spec, args, kwargs):
+    def _apply(
+        self, operation: Any, name: str, spec: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Map | Places | list[Map]:
         site = self._site(name, tuple(spec.shape[1:]) if hasattr(spec, "shape") else (), getattr(spec, "dtype", ""))
         if self._skipped(operation, name):
             return _rerooted(operation, args[0], site)
@@ -278,7 +282,7 @@ class _Walk:
         names = {name, operation.name, type(operation).__name__.lower()}
         return isinstance(operation, keras.layers.Layer) and not names.isdisjoint(self.options["skip"])
 
-    def _record(self, operation: Any, name: str, given: Sequence[Map], out: Any) -> None:
+    def _record(self, operation: Any, name: str, given: Sequence[Map | Places], out: Any) -> None:
         made = out[0] if isinstance(out, list) else out
         if isinstance(made, Places):
             return
@@ -286,15 +290,12 @@ class _Walk:
         result = "nothing" if same else in_words(made.recipe.blueprint)
         self.steps.append(Step(name, type(operation).__name__, result, (*made.size, made.channels)))
         if made.is_map and not same:
-            self.before = name if not self._refusals_seen() else self.before
-
-    def _refusals_seen(self) -> bool:
-        return bool(getattr(self, "refusals", ()))
+            self.before = self.before if self.refusals else name
 
     def _refusal(self, operation: Any, name: str, decline: Decline) -> _Refused:
         kind = type(operation).__name__
         refusal = Refusal(name, kind, self.calls, decline.reason, decline.remedy.replace("{name}", repr(name)))
-        self.refusals = (*getattr(self, "refusals", ()), refusal)
+        self.refusals = (*self.refusals, refusal)
         return _Refused(frozenset({refusal}))
 
     def _behind_refusal(self, operation: Any, name: str, refused: Sequence[_Refused]) -> _Refused:
@@ -341,10 +342,14 @@ def _graph(model: Any) -> Any:
         )
     if isinstance(model, keras.Model):
         raise UnsupportedModelError(
-            f"{name!r} ({kind}) is a subclassed model: its layers are called in Python, which cannot be read as a graph.\n"
+            f"{name!r} ({kind}) is a subclassed model: its layers are called in Python, "
+            f"which cannot be read as a graph.\n"
             f"Build it with the functional API (keras.Model(inputs, outputs)), or convert the functional models inside."
         )
-    raise UnsupportedModelError(f"Expected a keras.Model, but received {'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}.\nLoad it with keras.models.load_model.")
+    raise UnsupportedModelError(
+        f"Expected a keras.Model, but received {'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}.\n"
+        "Load it with keras.models.load_model."
+    )
 
 
 def _check_skip(model: Any, names: Mapping[int, str], asked: Iterable[str]) -> None:
@@ -422,4 +427,3 @@ def in_words(blueprint: Blueprint | None) -> str:
     words += f" {describe_size(tuple(size))}" if isinstance(size, (tuple, list)) else ""
     words += f", {config['filters']} filters" if "filters" in config else ""
     return words
-

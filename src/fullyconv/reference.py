@@ -74,7 +74,10 @@ def windows(model: keras.Model, image: Any, corners: Sequence[Corner], window: C
     arrays = keras.tree.flatten(image)
     first = channels_first(model)
     flags = image_inputs(model)
-    cut = [_cut(a, corners, window, first) if f else np.stack([a] * len(corners)) for a, f in zip(arrays, flags, strict=True)]
+    cut = [
+        _cut(a, corners, window, first) if f else np.stack([a] * len(corners))
+        for a, f in zip(arrays, flags, strict=True)
+    ]
     return cut[0] if len(cut) == 1 else keras.tree.pack_sequence_as(image, cut)
 
 

@@ -86,7 +86,9 @@ class Verification:
         lines = [f"at the window   {verdict[self.native_ok]}: error {self.native_error:.1e} of the largest logit"]
         lines[0] += f" (two images differ by {self.difference:.1e})"
         if self.size_error is None:
-            lines.append("at other sizes  not checked: every cell sees the whole image, or the image would be too large")
+            lines.append(
+                "at other sizes  not checked: every cell sees the whole image, or the image would be too large"
+            )
         else:
             lines.append(
                 f"at other sizes  {verdict[self.size_ok]}: error {self.size_error:.1e} over {self.cells} cells"
@@ -223,7 +225,8 @@ class _Check:
         return max(errors), same / count, count
 
     def _at(self, cells: np.ndarray, index: tuple[int, ...]) -> np.ndarray:
-        return cells[(0, slice(None), *index)] if self.first else cells[(0, *index)]
+        lead: tuple[Any, ...] = (0, slice(None)) if self.first else (0,)
+        return cells[(*lead, *index)]
 
     def _cells(self, maps: np.ndarray) -> tuple[int, ...]:
         return maps.shape[2:] if self.first else maps.shape[1:-1]
@@ -264,7 +267,9 @@ class _Check:
         """One example of noise with structure at several scales, in the model's input structure."""
         rng = np.random.default_rng(seed)
         structure = _keras.input_structure(self.model)
-        arrays = [self._noise_like(t, f, size, rng) for t, f in zip(keras.tree.flatten(structure), self.flags, strict=True)]
+        arrays = [
+            self._noise_like(t, f, size, rng) for t, f in zip(keras.tree.flatten(structure), self.flags, strict=True)
+        ]
         return arrays[0] if len(arrays) == 1 else keras.tree.pack_sequence_as(structure, arrays)
 
     def _noise_like(self, tensor: Any, image: bool, size: tuple[int, ...], rng: Any) -> np.ndarray:
