@@ -25,7 +25,7 @@ ORDER = [
     *("geometry", "model_files", "_keras"),
     *("rules.rule", "rules.order", "rules.conv", "rules.places", "rules.pool", "rules.flatten", "rules.pointwise"),
     *("rules.dense", "rules.normalization", "rules.merge", "rules"),
-    *("inputs", "plan"),
+    *("inputs", "walk", "plan"),
     *("_layout", "_layout_rules", "_openvino", "engine"),
     *("convert", "reference", "verify"),
     *("preprocessing", "images", "labels", "statedict", "pretrained"),

@@ -151,6 +151,10 @@ class Axis:
         high = context.field[1] - before * self.stride
         return replace(self, field=(_plain(min(low, self.field[0])), _plain(max(high, self.field[1]))), slides=True)
 
+    def joined(self, factor: int) -> Axis:
+        """The axis of the cells of `factor` fragments in turn."""
+        return replace(self, stride=_plain(Fraction(self.stride) / factor), length=self.length.then(factor, 0, 1))
+
     def unbounded(self) -> Axis:
         """The same cells, each of which sees the whole image."""
         return replace(self, field=(-math.inf, math.inf))

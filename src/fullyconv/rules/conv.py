@@ -12,11 +12,10 @@ from typing import Any
 import keras
 
 from fullyconv import _keras
-from fullyconv.geometry import Axis
+from fullyconv.rules.fragments import fragmented
 from fullyconv.rules.order import need_format, need_map
-from fullyconv.rules.rule import Decline, Map, Recipe, Site, axes_of, config_of
+from fullyconv.rules.rule import Decline, Map, Pads, Recipe, Site, axes_of, config_of, slid
 
-Pads = tuple[tuple[int, int], ...]
 Form = Callable[[Map, dict[str, Any], Pads], Recipe]
 
 
@@ -44,14 +43,6 @@ def zero_padded(x: Map, pads: Pads, site: Site) -> Recipe:
     flat = pads[0] if x.rank == 1 else pads
     config = {"padding": flat, "data_format": x.data_format, "dtype": x.dtype}
     return site.layer(class_of_rank("ZeroPadding", x.rank), config, x, suffix="frozen_pad")
-
-
-def slid(x: Map, kernel: tuple[int, ...], strides: tuple[int, ...], pads: Pads) -> tuple[Axis, ...]:
-    """The axes after a kernel has slid over the map."""
-    if not x.axes:
-        return ()
-    steps = zip(x.axes, kernel, strides, pads, strict=True)
-    return tuple(axis.slide(k, s, left, right) for axis, k, s, (left, right) in steps)
 
 
 def padding_reason(
@@ -92,6 +83,7 @@ def slide(layer: keras.layers.Layer, x: Map, kernel: tuple[int, ...], site: Site
     elif site.pool == "window" and padding == "valid" and kernel == x.size and any(s > 1 for s in strides):
         strides, changed = (1,) * x.rank, {"strides": (1,) * x.rank}
     frozen = pads if "padding" in changed else ()
+    x = fragmented(x, strides, site)
     recipe = form(x, {**config_of(layer), **changed}, frozen)
     size, channels = sizes_after(x, site, x.channels_first)
     reasons = padding_reason(x, kernel, strides, pads, site)
@@ -164,7 +156,7 @@ def upsampling(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Ma
     return x.then(site.layer(type(layer), config_of(layer), x), shape=site.shape, size=size, axes=axes, reasons=reasons)
 
 
-def pad_operation(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
+def pad_operation(op: Any, x: Map, *args: Any, site: Site, **kwargs: Any) -> Map:
     """The same constant pad, at any size."""
     x = need_map(x, site)
     if op.mode != "constant":
@@ -175,7 +167,7 @@ def pad_operation(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
     if any(map(any, (w for axis, w in enumerate(widths) if axis not in x.spatial))):
         raise Decline("pads the batch or the channels", "pad positions only")
     pads = tuple(widths[axis] for axis in x.spatial)
-    recipe = site.operation(type(op), _keras.parameters(op), x, **_pad_value(_, __))
+    recipe = site.operation(type(op), _keras.parameters(op), x, **_pad_value(args, kwargs))
     return padded(x, pads, recipe, site)
 
 

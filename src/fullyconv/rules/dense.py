@@ -10,9 +10,9 @@ import keras
 import numpy as np
 
 from fullyconv import _keras
-from fullyconv.rules.conv import class_of_rank, slid
+from fullyconv.rules.conv import class_of_rank
 from fullyconv.rules.pointwise import activated
-from fullyconv.rules.rule import Arrange, Decline, Map, Site, config_of, describe_size
+from fullyconv.rules.rule import Arrange, Decline, Map, Site, config_of, describe_size, slid
 
 
 def dense(layer: keras.layers.Dense, x: Map, *, site: Site, **_: Any) -> Map:

@@ -13,9 +13,8 @@ import keras
 import numpy as np
 
 from fullyconv import _keras
-from fullyconv.rules.conv import slid
 from fullyconv.rules.order import laid_out
-from fullyconv.rules.rule import Decline, Map, Recipe, Site, axes_of, describe_size
+from fullyconv.rules.rule import Decline, Map, Recipe, Site, axes_of, describe_size, slid
 
 
 def _settled(x: Map, positions: np.ndarray) -> Map:

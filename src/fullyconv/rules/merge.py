@@ -14,6 +14,7 @@ from fullyconv import _keras
 from fullyconv.errors import GeometryError
 from fullyconv.rules.conv import class_of_rank
 from fullyconv.rules.flatten import unfolded
+from fullyconv.rules.fragments import alike, fragmented
 from fullyconv.rules.places import cell_of_position, numbered
 from fullyconv.rules.pointwise import for_channels, need_channels
 from fullyconv.rules.rule import Decline, Map, Recipe, Site, axes_of, config_of, describe_size
@@ -39,9 +40,29 @@ def concatenate(layer: keras.layers.Concatenate, inputs: Sequence[Map], *, site:
 
 
 def concatenate_operation(op: Any, inputs: Sequence[Map], *, site: Site, **_: Any) -> Map:
-    """As the layer."""
+    """As the layer; or fragments in the batch, or side by side, in a network that was made denser."""
+    if op.axis == 0 or inputs[0].apart:
+        return _of_fragments(op, inputs, site)
     maps = _joinable(inputs, op.axis, site)
     return _joined(maps, site.operation(type(op), {"axis": maps[0].channel_axis}, maps), site)
+
+
+def _of_fragments(op: Any, inputs: Sequence[Map], site: Site) -> Map:
+    """What stands for a concatenation that fragments.py has written."""
+    first, recipe = inputs[0], site.operation(type(op), {"axis": op.axis}, list(inputs))
+    if first.apart and op.axis == 0:
+        return first.then(recipe, apart=False)
+    if first.apart:
+        i = first.spatial.index(op.axis)
+        rest = list(first.fragments)
+        rest.remove((i, len(inputs)))
+        axes = tuple(a.joined(len(inputs)) if j == i else a for j, a in enumerate(first.axes))
+        return first.then(recipe, axes=axes, apart=False, fragments=tuple(rest))
+    moved = [i for i, (a, b) in enumerate(zip(first.axes, inputs[1].axes, strict=True)) if a.field != b.field]
+    if len(moved) > 1:
+        raise Decline("concatenates along the batch", "concatenate channels")
+    added = ((moved[0], len(inputs)),) if moved else ()
+    return first.then(recipe, fragments=(*first.fragments, *added))
 
 
 def dot(layer: keras.layers.Dot, inputs: Sequence[Map], *, site: Site, **_: Any) -> Map:
@@ -121,6 +142,8 @@ def agreed(maps: list[Map], site: Site) -> list[Map]:
         raise Decline("merges maps of different data formats", "give all layers the same data_format")
     maps = _unmoved_alike(maps, site)
     _check_broadcast(maps)
+    fragments = max((x.fragments for x in maps), key=len)
+    maps = [alike(x, fragments, site) for x in maps]
     several = [x for x in maps if not _single(x)]
     if not several:
         return _through_context(maps, site)
@@ -195,6 +218,7 @@ def _strides(x: Map) -> str:
 
 
 def _subsampled(x: Map, ratios: list[int], site: Site) -> Map:
+    x = fragmented(x, ratios, site)
     config = {"pool_size": (1,) * x.rank, "strides": ratios, "data_format": x.data_format, "dtype": x.dtype}
     recipe = site.layer(class_of_rank("AveragePooling", x.rank), config, x, suffix="every_nth_cell")
     return x.then(recipe, axes=tuple(a.slide(1, r) for a, r in zip(x.axes, ratios, strict=True)))

@@ -61,6 +61,8 @@ def _over_space(layer: keras.layers.Layer, x: Map, axes: tuple[int, ...], site: 
 
 def whole_image(x: Map, site: Site) -> Map:
     """The map, each cell of which depends on the whole image."""
+    if site.dense is not None:
+        raise Decline("normalises over the whole image, which no fragment of it is", "leave stride out")
     reasons = (*x.reasons, f"{site.name} normalises over the whole image")
     return x.then(x.recipe, axes=tuple(a.unbounded() for a in x.axes), reasons=reasons, approximate=True)
 

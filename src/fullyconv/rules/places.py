@@ -11,14 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from fullyconv import _keras
-from fullyconv.rules.conv import slid
-from fullyconv.rules.rule import Decline, Map, Places, Recipe, Rule, Site
+from fullyconv.rules.rule import Decline, Map, Places, Recipe, Rule, Site, slid
 
 
-def numbered(x: Map, i: int, site: Site) -> Recipe:
+def numbered(x: Map, i: int, site: Site, cells: slice = slice(None)) -> Recipe:
     """0, 1, 2 ... along one spatial axis of a map, whose size is known only when the model runs."""
     key: list[Any] = [0] * (x.rank + 2)
-    key[x.spatial[i]] = slice(None)
+    key[x.spatial[i]] = cells
     ops = _keras.numpy_operations
     line = site.operation(ops.GetItem, {}, x, tuple(key), suffix=f"line{i}")
     ones = site.operation(ops.OnesLike, {"dtype": "int32"}, line, suffix=f"ones{i}")
@@ -63,11 +62,16 @@ def _subtracted(x: Places, amount: int) -> dict[str, Any]:
     return {"before": x.before + amount}
 
 
+def _interleaving(x: Places, amount: Any) -> dict[str, Any]:
+    return {"interleaves": isinstance(amount, Places)}
+
+
 def _divided(x: Places, amount: int) -> dict[str, Any]:
     return {"ratio": amount}
 
 
 _COUNTED: dict[type, Callable[..., dict[str, Any]]] = {
+    _keras.numpy_operations.Add: _interleaving,
     _keras.numpy_operations.Subtract: _subtracted,
     _keras.numpy_operations.FloorDivide: _divided,
 }
@@ -76,9 +80,11 @@ _COUNTED: dict[type, Callable[..., dict[str, Any]]] = {
 def get_item(op: Any, x: Map, key: Any, *, site: Site, **_: Any) -> Map | Places:
     """One line of a map, whose places are counted; or some of its channels."""
     recipe = site.operation(type(op), {}, x, key)
-    lines = [i for i, axis in enumerate(x.spatial) if len(key) > axis and key[axis] == slice(None)]
+    lines = [i for i, axis in enumerate(x.spatial) if len(key) > axis and isinstance(key[axis], slice)]
     if x.is_map and len(lines) == 1 and sum(isinstance(k, slice) for k in key) == 1:
-        return Places(recipe, x, lines[0])
+        cells = key[x.spatial[lines[0]]]
+        start, step = cells.start or 0, cells.step or 1
+        return Places(recipe, x, lines[0], length=x.axes[lines[0]].length.then(1, step - 1 - start, step))
     if x.is_map and _keeps_batch(x, key):
         return _cropped(x, recipe, key, site)
     raise Decline(f"takes a part of a tensor of shape {x.shape}", "slice channels, or positions at the ends")
@@ -107,6 +113,9 @@ def take(op: Any, x: Map, places: Any, *, site: Site, **_: Any) -> Map:
     if not isinstance(places, Places) or not x.is_map or op.axis != x.spatial[places.axis]:
         raise Decline("takes entries of a tensor", "slice channels, or crop with a Cropping layer")
     recipe = site.operation(type(op), _keras.parameters(op), x, places)
+    if places.interleaves and places.length is not None:
+        cut = [replace(a, length=places.length) if j == places.axis else a for j, a in enumerate(x.axes)]
+        return x.then(recipe, axes=tuple(cut))
     old, new, i = x.axes[places.axis], places.of.axes[places.axis], places.axis
     if places.ratio is None:
         axis, size, changes = replace(old, length=new.length), x.size[i], {}
@@ -120,8 +129,11 @@ def take(op: Any, x: Map, places: Any, *, site: Site, **_: Any) -> Map:
 
 
 def split(op: Any, x: Map, *, site: Site, **_: Any) -> list[Map]:
-    """The same split of the channels into equal parts."""
+    """The same split: of the channels into equal parts, or of the batch into fragments."""
     parts = op.indices_or_sections
+    if isinstance(parts, int) and op.axis == 0 and x.fragments:
+        recipe = site.operation(type(op), _keras.parameters(op), x)
+        return [x.then(recipe.part(i), apart=True) for i in range(parts)]
     if not isinstance(parts, int) or not x.over_channels(op.axis) or not x.is_map:
         raise Decline(f"splits a tensor of shape {x.shape} along axis {op.axis}", "split channels into equal parts")
     recipe = site.operation(type(op), {**_keras.parameters(op), "axis": x.channel_axis}, x)

@@ -15,9 +15,10 @@ import numpy as np
 
 from fullyconv import _keras
 from fullyconv.geometry import Axis
-from fullyconv.rules.conv import Pads, class_of_rank, each, reduced_axes, sizes_after, slid, slide, zero_padded
+from fullyconv.rules.conv import class_of_rank, each, reduced_axes, sizes_after, slide, zero_padded
+from fullyconv.rules.fragments import fragmented
 from fullyconv.rules.order import laid_out, need_format
-from fullyconv.rules.rule import Decline, Map, Recipe, Site, describe_size
+from fullyconv.rules.rule import Decline, Map, Pads, Recipe, Site, describe_size, slid
 
 
 def max_pooling(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
@@ -110,6 +111,8 @@ def _window(x: Map, kind: str, site: Site) -> Map:
 
 
 def _whole(x: Map, kind: str, site: Site) -> Map:
+    if site.dense is not None:
+        raise Decline("pools the whole image, which has no denser cells", 'leave stride out, or pool="window"')
     config = {"keepdims": True, "data_format": x.data_format, "dtype": x.dtype}
     recipe = site.layer(class_of_rank(f"Global{kind}Pooling", x.rank), config, x)
     everything = (-math.inf, math.inf)
@@ -148,6 +151,7 @@ def adaptive(kind: str) -> Any:
                 f"use an output size that divides {describe_size(x.size)}",
             )
         blocks = tuple(n // t for n, t in zip(x.size, target, strict=True))
+        x = fragmented(x, blocks, site)
         return replace(_pooled(x, kind, blocks, blocks, site), shape=site.shape, size=target)
 
     return rule

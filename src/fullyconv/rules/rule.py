@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from fullyconv import _keras
-from fullyconv.geometry import Axis, Number
+from fullyconv.geometry import Axis, Length, Number
 
 
 class Decline(Exception):
@@ -108,6 +108,8 @@ class Map:
         reasons: What keeps the grid from being exact, each a layer's name and its cause.
         approximate: Whether one of them mixes more than the window.
         pools: Global poolings this vector comes from.
+        apart: Whether it is one of the parts that fragments were split into.
+        fragments: Shifted copies stacked in the batch, each an axis and their number, the last the outermost.
     """
 
     recipe: Recipe
@@ -121,6 +123,8 @@ class Map:
     reasons: tuple[str, ...] = ()
     approximate: bool = False
     pools: frozenset[int] = frozenset()
+    fragments: tuple[tuple[int, int], ...] = ()
+    apart: bool = False
 
     @property
     def rank(self) -> int:
@@ -195,6 +199,8 @@ class Places:
         axis: Which of its spatial axes.
         before: What was subtracted from each number.
         ratio: What it was divided by, if it was.
+        length: How many there are, where it is not the map's length.
+        interleaves: Whether they pick from fragments in turn.
     """
 
     recipe: Recipe
@@ -202,6 +208,8 @@ class Places:
     axis: int
     before: int = 0
     ratio: int | None = None
+    length: Length | None = None
+    interleaves: bool = False
 
 
 @dataclass
@@ -213,6 +221,7 @@ class Site:
     pool: str
     context: str
     contexts: frozenset[int]
+    dense: tuple[int, ...] | None
     lattice: tuple[Any, ...] | None
     shape: tuple[int, ...]
     dtype: str
@@ -292,6 +301,7 @@ class Site:
 
 
 Rule = Callable[..., Map | Places | list[Map]]
+Pads = tuple[tuple[int, int], ...]
 
 
 def _recipes(inputs: Any) -> Any:
@@ -326,3 +336,11 @@ def dropped(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
 def axes_of(axis: Any) -> tuple[int, ...]:
     """An axis argument as a tuple."""
     return tuple(axis) if isinstance(axis, (list, tuple)) else (axis,)
+
+
+def slid(x: Map, kernel: tuple[int, ...], strides: tuple[int, ...], pads: Pads) -> tuple[Axis, ...]:
+    """The axes after a kernel has slid over the map."""
+    if not x.axes:
+        return ()
+    steps = zip(x.axes, kernel, strides, pads, strict=True)
+    return tuple(axis.slide(k, s, left, right) for axis, k, s, (left, right) in steps)

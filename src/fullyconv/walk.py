@@ -1,0 +1,295 @@
+"""One walk over the graph of a classifier: a rule looked up and applied at each call, and all refusals gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import keras
+
+from fullyconv import _keras
+from fullyconv.errors import Refusal, UnsupportedLayerError, UnsupportedModelError, WindowError
+from fullyconv.geometry import Axis
+from fullyconv.inputs import what_enters
+from fullyconv.rules import PINS, REFUSED, RULES
+from fullyconv.rules.flatten import unfolded
+from fullyconv.rules.fragments import interleaved
+from fullyconv.rules.rule import Blueprint, Decline, Map, Places, Recipe, Site, describe_size
+
+
+@dataclass(frozen=True)
+class Step:
+    """What became of one call of the classifier.
+
+    Args:
+        name: Name of its layer or operation.
+        source: Class of it.
+        result: What it becomes, in words.
+        output_shape: Shape of the result at the window, without the batch.
+    """
+
+    name: str
+    source: str
+    result: str
+    output_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """What stands for a tensor that could not be had."""
+
+    causes: frozenset[Refusal]
+
+
+@dataclass
+class Walk:
+    """One walk over the graph of a model."""
+
+    model: Any
+    options: Mapping[str, Any]
+    contexts: frozenset[int] = frozenset()
+    lattice: tuple[int, ...] | None = None
+    dense: tuple[int, ...] | None = None
+    steps: list[Step] = field(default_factory=list)
+    recipes: list[Recipe] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    blueprints: dict[Any, list[Blueprint]] = field(default_factory=dict)
+    refusals: tuple[Refusal, ...] = ()
+    calls: int = 0
+
+    def __post_init__(self) -> None:
+        self.rules = {**RULES, **(self.options["rules"] or {})}
+        self.structure = _graph(self.model)._outputs_struct
+        self.names = _unique_names(self.model)
+        self.taken = set(self.names.values())
+        _check_skip(self.model, self.names, self.options["skip"])
+        self.found: Any = None
+        self.before: str | None = None
+
+    def run(self) -> list[Any]:
+        """What stands for each output."""
+        self.inputs = tuple(what_enters(self.model, self.options["window"]))
+        outputs = keras.tree.flatten(_keras.walk(self.model, self.inputs, self.visit, self.leave))
+        if self.options["until"] is not None:
+            outputs = [self._found()]
+        self._report(outputs)
+        image = next(x for x in self.inputs if x.axes)
+        sites = [self._site("output", x.shape, x.dtype) for x in outputs]
+        return [interleaved(unfolded(x, site), image, site) for x, site in zip(outputs, sites, strict=True)]
+
+    def visit(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
+        """What stands for the outputs of one call: each of them, if it was refused."""
+        out = self._visited(operation, args, kwargs)
+        return [out] * len(keras.tree.flatten(operation.output)) if isinstance(out, _Refused) else out
+
+    def _visited(self, operation: Any, args: Any, kwargs: Any) -> Any:
+        self.calls += 1
+        entering = keras.tree.flatten((args, kwargs))
+        given = [x for x in entering if isinstance(x, (Map, Places))]
+        specs = keras.tree.map_structure(_spec, (args, _without_training(kwargs)))
+        refused = [x for x in entering if isinstance(x, _Refused)]
+        name = self.names[id(operation)]
+        if refused:
+            return self._behind_refusal(operation, name, refused)
+        spec = self._output_spec(operation, name, specs)
+        before = len(self.recipes)
+        try:
+            out = self._apply(operation, name, spec, args, kwargs)
+        except Decline as refusal:
+            return self._refusal(operation, name, refusal)
+        self._record(operation, name, given, out, before)
+        return out
+
+    def leave(self, operation: Any, out: Any) -> None:
+        """Take note of the output of a call or inner model."""
+        until = self.options["until"]
+        if until is not None and until in (operation.name, self.names.get(id(operation))):
+            self.found = out
+
+    def _apply(
+        self, operation: Any, name: str, spec: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Map | Places | list[Map]:
+        site = self._site(name, tuple(spec.shape[1:]) if hasattr(spec, "shape") else (), getattr(spec, "dtype", ""))
+        if self._skipped(operation, name):
+            return _rerooted(operation, args[0], site)
+        rule = _keras.rule_for(operation, self.rules)
+        if rule is None:
+            raise _no_rule(operation)
+        out = rule(operation, *args, site=site, **_without_training(kwargs))
+        self.contexts = self.contexts | site.contexts
+        return out
+
+    def _site(self, name: str, shape: tuple[int, ...], dtype: str) -> Site:
+        options = self.options
+        return Site(
+            name=name,
+            key=self.calls,
+            pool=options["pool"],
+            context=options["context"],
+            contexts=self.contexts,
+            dense=self.dense,
+            lattice=self.lattice,
+            shape=shape,
+            dtype=dtype,
+            rank=self.inputs[0].rank,
+            rules=self.rules,
+            blueprints=self.blueprints,
+            taken=self.taken,
+            notes=self.notes,
+            recipes=self.recipes,
+        )
+
+    def _skipped(self, operation: Any, name: str) -> bool:
+        names = {name, operation.name, type(operation).__name__.lower()}
+        return isinstance(operation, keras.layers.Layer) and not names.isdisjoint(self.options["skip"])
+
+    def _record(self, operation: Any, name: str, given: Sequence[Map | Places], out: Any, before: int) -> None:
+        made = out[0] if isinstance(out, list) else out
+        if isinstance(made, Places) or self.found is not None:
+            return
+        same = any(made.recipe is x.recipe for x in given)
+        result = "nothing" if same else in_words(self.recipes[before:])
+        self.steps.append(Step(name, type(operation).__name__, result, (*made.size, made.channels)))
+        if made.is_map and not same:
+            self.before = self.before if self.refusals else name
+
+    def _refusal(self, operation: Any, name: str, decline: Decline) -> _Refused:
+        kind = type(operation).__name__
+        refusal = Refusal(name, kind, self.calls, decline.reason, decline.remedy.replace("{name}", repr(name)))
+        self.refusals = (*self.refusals, refusal)
+        return _Refused(frozenset({refusal}))
+
+    def _behind_refusal(self, operation: Any, name: str, refused: Sequence[_Refused]) -> _Refused:
+        """What stands for a call behind a refusal, which is refused too where no input could help."""
+        causes = frozenset[Refusal]().union(*(x.causes for x in refused))
+        if self._skipped(operation, name) or _keras.rule_for(operation, self.rules) is not None:
+            return _Refused(causes)
+        return _Refused(causes | self._refusal(operation, name, _no_rule(operation)).causes)
+
+    def _output_spec(self, operation: Any, name: str, specs: Any) -> Any:
+        try:
+            return _keras.output_spec(operation, *specs)
+        except ValueError as error:
+            window = describe_size(next(x.size for x in self.inputs if x.axes))
+            raise WindowError(
+                f"The window {window} is too small for {self.model.name!r}: nothing is left at {name!r}.\n"
+                f"Give the size it was trained on, such as window=224."
+            ) from error
+
+    def _found(self) -> Any:
+        if self.found is None:
+            raise UnsupportedModelError(
+                f"{self.model.name!r} has no layer named {self.options['until']!r}.\n"
+                f"The `until` argument takes one of: {', '.join(list(self.names.values())[:8])} ..."
+            )
+        return self.found
+
+    def _report(self, outputs: Sequence[Any]) -> None:
+        causes = frozenset().union(*(x.causes for x in outputs if isinstance(x, _Refused)))
+        if causes:
+            ordered = sorted(causes, key=lambda refusal: refusal.place)
+            raise UnsupportedLayerError(self.model.name, len(self.names), ordered, self.before)
+
+
+def _graph(model: Any) -> Any:
+    graph = _keras.graph_of(model)
+    if graph is not None:
+        return graph
+    name, kind = getattr(model, "name", "model"), type(model).__name__
+    if isinstance(model, keras.Sequential):
+        raise UnsupportedModelError(
+            f"{name!r} ({kind}) has no input shape yet, so it has no graph.\n"
+            f"Give it one: model.build((None, height, width, channels)), or start it with keras.Input."
+        )
+    if isinstance(model, keras.Model):
+        raise UnsupportedModelError(
+            f"{name!r} ({kind}) is a subclassed model: its layers are called in Python, "
+            f"which cannot be read as a graph.\n"
+            f"Build it with the functional API (keras.Model(inputs, outputs)), or convert the functional models inside."
+        )
+    raise UnsupportedModelError(
+        f"Expected a keras.Model, but received {'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}.\n"
+        "Load it with keras.models.load_model."
+    )
+
+
+def _check_skip(model: Any, names: Mapping[int, str], asked: Iterable[str]) -> None:
+    """Refuse a name that no layer has which can be skipped."""
+    pins = [(o, names[id(o)]) for _, o in _keras.operations_of(model) if REFUSED.get(type(o)) == PINS]
+    known = {n for o, name in pins for n in (name, o.name, type(o).__name__.lower())}
+    for name in asked:
+        if name not in known:
+            some = ", ".join(repr(n) for _, n in pins) or "none: it has no Resizing or CenterCrop"
+            raise UnsupportedModelError(
+                f"{model.name!r} has no layer {name!r} that can be skipped.\nThe `skip` argument takes: {some}."
+            )
+
+
+def _unique_names(model: Any) -> dict[int, str]:
+    """A name for every operation, unique over all inner models."""
+    names: dict[int, str] = {}
+    taken: set[str] = set()
+    for prefix, operation in _keras.operations_of(model):
+        stems = (operation.name, f"{prefix}_{operation.name}")
+        candidates = (f"{stem}_{i}" if i else stem for i in range(10**6) for stem in (stems if prefix else stems[:1]))
+        if id(operation) not in names:
+            names[id(operation)] = next(name for name in candidates if name not in taken)
+            taken.add(names[id(operation)])
+    return names
+
+
+def _spec(x: Any) -> Any:
+    if isinstance(x, Places):
+        return keras.KerasTensor((None,), "int32")
+    return keras.KerasTensor((None, *x.shape), x.dtype) if isinstance(x, Map) else x
+
+
+def _without_training(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in kwargs.items() if name not in ("training", "mask")}
+
+
+def _rerooted(layer: Any, x: Map, site: Site) -> Map:
+    """The map behind a leading Resizing or CenterCrop that is left out: its size becomes the window."""
+    if any((axis.stride, axis.field) != (1, (0, 1)) for axis in x.axes):
+        raise Decline("is not the first layer that changes the size, and cannot be skipped")
+    size = site.shape[1:] if x.channels_first else site.shape[:-1]
+    site.note(f"{site.name} ({type(layer).__name__}) was left out: bring images to the scale that it made.")
+    axes = tuple(Axis(n) for n in size)
+    return replace(x, shape=site.shape, size=size, axes=axes)
+
+
+def _no_rule(operation: Any) -> Decline:
+    """Why an operation has no rule."""
+    kind = type(operation).__name__
+    refused = _keras.rule_for(operation, REFUSED)
+    if refused is not None and type(operation).__module__.startswith("keras."):
+        return Decline(*refused)
+    if isinstance(operation, keras.Model):
+        return Decline(
+            "is a subclassed model, whose layers are called in Python and cannot be read as a graph",
+            "build it with the functional API: keras.Model(inputs, outputs)",
+        )
+    parent = next((c for c in type(operation).__mro__ if c in RULES), None)
+    if parent is not None:
+        return Decline(
+            f"is a {parent.__name__} with a `call` of its own, so the rule of {parent.__name__} does not hold",
+            f"say what it is: rules={{{kind}: rule}}",
+        )
+    what = "layer" if isinstance(operation, keras.layers.Layer) else "operation"
+    return Decline(f"is a {what} that has no rule", f"say what it becomes: rules={{{kind}: rule}}")
+
+
+def in_words(recipes: Sequence[Recipe]) -> str:
+    """What was built for one call, in words: its layers, or else its last operation."""
+    made = [recipe.blueprint for recipe in recipes if recipe.blueprint is not None]
+    built = [b for b in made if issubclass(b.kind, keras.layers.Layer)]
+    words = list(dict.fromkeys(_blueprint_in_words(b) for b in built))
+    return " + ".join(words[:3] + ["..."] * (len(words) > 3)) or (made[-1].kind.__name__ if made else "nothing")
+
+
+def _blueprint_in_words(blueprint: Blueprint) -> str:
+    config, words = blueprint.config, blueprint.kind.__name__
+    size = config.get("kernel_size", config.get("pool_size"))
+    words += f" {describe_size(tuple(size))}" if isinstance(size, (tuple, list)) else ""
+    return words + (f", {config['filters']} filters" if "filters" in config else "")
