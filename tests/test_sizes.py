@@ -100,13 +100,13 @@ def _application(build, window, seed=0):
 @pytest.mark.skipif(nets.BACKEND != "openvino", reason="large networks at many sizes run on the default engine only")
 @pytest.mark.parametrize(
     ("build", "window"),
-    [(keras.applications.Xception, (71, 71)), (keras.applications.NASNetMobile, (64, 64))],
+    [(keras.applications.Xception, (71, 71)), (keras.applications.NASNetMobile, (64, 32))],
     ids=["xception", "nasnetmobile"],
 )
 def test_large_networks_at_every_residue(build, window, tally):
     model = _application(build, window)
     fcn = fullyconv.convert(model)
-    nets.check_native(model, fcn)
+    nets.check_native(model, fcn, deep=True)
     tally(nets.check_sizes(model, fcn, axes=(0,)))
 
 
@@ -116,18 +116,17 @@ def test_large_networks_at_every_residue(build, window, tally):
     ("build", "window", "exactness"),
     [
         (keras.applications.ResNet50, (64, 64), "native"),
-        (keras.applications.MobileNetV2, (64, 64), "native"),
         (keras.applications.MobileNetV3Small, (64, 64), "approximate"),
         (keras.applications.EfficientNetB0, (64, 64), "approximate"),
         (keras.applications.ConvNeXtTiny, (64, 64), "native"),
     ],
-    ids=["resnet50", "mobilenetv2", "mobilenetv3", "efficientnetb0", "convnext"],
+    ids=["resnet50", "mobilenetv3", "efficientnetb0", "convnext"],
 )
 def test_large_networks_at_the_window(build, window, exactness):
     model = _application(build, window)
     fcn = fullyconv.convert(model)
     assert fcn.exactness == exactness
-    nets.check_native(model, fcn)
+    nets.check_native(model, fcn, deep=True)
     size = (window[0] + 33, window[1] + 50)
     y = fcn.predict(nets.images(size, 3))
     assert y.shape == (1, *fcn.grid.cells(size), 10)
