@@ -23,8 +23,8 @@ ROOT = PACKAGE.parents[1]
 ORDER = [
     *("errors", "backend", "_lazy", "__init__"),
     *("geometry", "model_files", "_keras"),
-    *("rules.rule", "rules.order", "rules.conv", "rules.places", "rules.pool", "rules.flatten", "rules.pointwise"),
-    *("rules.dense", "rules.normalization", "rules.merge", "rules"),
+    *("rules.rule", "rules.order", "rules.places", "rules.fragments", "rules.conv"),
+    *("rules.pool", "rules.flatten", "rules.pointwise", "rules.dense", "rules.normalization", "rules.merge", "rules"),
     *("inputs", "walk", "plan"),
     *("_layout", "_layout_rules", "_openvino", "engine"),
     *("convert", "reference", "verify"),

@@ -77,11 +77,16 @@ def _reordered(x: Map, order: list[int]) -> Map:
     return _settled(x, x.positions.transpose([a - 1 for a in order[1:]]))
 
 
-def unfolded(x: Map, site: Site) -> Map:
+def unfolded(x: Map, site: Site, ordered: bool = True) -> Map:
     """The flattened piece of map under every cell, in the channels: for layers with parameters for each position.
 
     given     (N, h*w*c), a row for each window
     result    (N, H-h+1, W-w+1, h*w*c), by shifted crops and Concatenate
+
+    Args:
+        x: The flattened map.
+        site: Where it is.
+        ordered: Whether the channels must come in the order of the flattened values.
     """
     x = laid_out(x, site)
     if x.is_vector or x.is_map:
@@ -96,6 +101,8 @@ def unfolded(x: Map, site: Site) -> Map:
         recipe = _shifted(x, recipe, i, site)
     axes = slid(x, x.size, (1,) * x.rank, ((0, 0),) * x.rank)
     channels = math.prod(x.size) * x.channels
+    if not ordered:
+        return replace(x, recipe=recipe, axes=axes, size=(1,) * x.rank, channels=channels)
     if not np.array_equal(x.positions, np.arange(channels)):
         take = {"axis": x.channel_axis}
         kind = _keras.numpy_operations.Take

@@ -17,14 +17,15 @@ from fullyconv.rules.rule import Arrange, Decline, Map, Site, axes_of, config_of
 
 def batch_normalization(layer: keras.layers.BatchNormalization, x: Map, *, site: Site, **_: Any) -> Map:
     """The same normalisation over the map's channels; of a flattened map, over the unfolded one's."""
-    return _over_channels(layer, unfolded(x, site), site)
-
-
-def _over_channels(layer: keras.layers.Layer, x: Map, site: Site) -> Map:
-    """The layer over the map's channels."""
-    need_channels(x, axes_of(layer.axis))
+    x = unfolded(x, site, ordered=False)
+    arrange = None
+    if x.is_map or x.is_vector:
+        need_channels(x, axes_of(layer.axis))
+    else:
+        arrange = {name: Arrange(np.argsort(x.positions)) for name in _keras.arrays(layer)}
     axis = x.channel_axis if not isinstance(layer.axis, (list, tuple)) else [x.channel_axis]
-    return x.then(site.layer(type(layer), {**config_of(layer), "axis": axis}, x, source=layer), dtype=site.dtype)
+    config = {**config_of(layer), "axis": axis}
+    return x.then(site.layer(type(layer), config, x, source=layer, arrange=arrange), dtype=site.dtype)
 
 
 def layer_normalization(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
