@@ -45,4 +45,6 @@ def pytest_terminal_summary(terminalreporter, exitstatus: int, config: pytest.Co
     reports = [r for r in terminalreporter.getreports("passed") if r.when == "call"]
     cells = [value for report in reports for name, value in report.user_properties if name == COMPARED]
     if cells:
-        terminalreporter.write_line(f"compared {sum(cells)} cells in {len(cells)} tests ({os.environ['KERAS_BACKEND']})")
+        terminalreporter.write_line(
+            f"compared {sum(cells)} cells in {len(cells)} tests ({os.environ['KERAS_BACKEND']})"
+        )

@@ -11,10 +11,11 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import fullyconv
 import keras
 import numpy as np
 from keras import layers, ops
+
+import fullyconv
 
 BACKEND = keras.backend.backend()
 FORMATS = ("channels_last", "channels_first")
@@ -194,7 +195,8 @@ def _scale(layer: keras.Layer, named: dict[str, Any], args: Any, kwargs: Any, rn
     y = to_numpy(layer(*args, **kwargs))
     axis = 1 if getattr(layer, "data_format", None) == "channels_first" else -1
     y = np.moveaxis(y, axis, -1).reshape(-1, y.shape[axis])
-    factor = 1 / max(float((y - y.mean(0)).std()), 1e-6)
+    # features that hardly vary, such as means over a large map, are not blown up until rounding shows
+    factor = 1 / max(float((y - y.mean(0)).std()), 0.03 * float(np.sqrt((y**2).mean())), 1e-6)
     last = [v for name, v in named.items() if "kernel" in name][-1]
     last.assign(np.asarray(to_numpy(last) * factor, "float32"))
     if bias is not None and bias.shape == y.shape[1:]:
@@ -259,7 +261,7 @@ class Runner:
         if BACKEND == "openvino":
             return _step_by_step(self.model, x) if _has_rank_three(self.model) else self._openvino(x)
         if BACKEND == "torch":
-            import torch  # noqa: PLC0415
+            import torch
 
             with torch.no_grad():
                 return keras.tree.map_structure(to_numpy, self.model(x, training=False))
@@ -273,9 +275,9 @@ class Runner:
         return keras.tree.pack_sequence_as(self.structure, results)
 
     def _compile(self, x: Any, flat: list[np.ndarray]) -> tuple[Any, Any]:
-        import openvino as ov  # noqa: PLC0415
-        import openvino.opset16 as opset  # noqa: PLC0415
-        from keras.src.backend.openvino.core import OPENVINO_DTYPES, OpenVINOKerasTensor  # noqa: PLC0415
+        import openvino as ov
+        import openvino.opset16 as opset
+        from keras.src.backend.openvino.core import OPENVINO_DTYPES, OpenVINOKerasTensor
 
         shapes = [self._shape(a.shape, s.shape) for a, s in zip(flat, self._symbols(flat), strict=True)]
         parameters = [opset.parameter(s, OPENVINO_DTYPES[str(a.dtype)]) for a, s in zip(flat, shapes, strict=True)]
@@ -382,7 +384,9 @@ def check_windows(
         assert tuple(grid.windows_inside(size)) == want.shape[:-1]
         have = have[tuple(slice(0, n) for n in want.shape[:-1])]
         flat = want.reshape(-1, want.shape[-1])
-        equal(want, have, float(np.ptp(flat, axis=0).max()), policy)
+        spread = float(np.ptp(flat, axis=0).max())
+        assert spread >= 0.02 * np.abs(flat).max(), "the windows hardly differ: this net proves nothing"
+        equal(want, have, spread, policy)
         compared += len(flat)
     assert compared > len(maps), "only the first window was compared"
     return compared
@@ -393,7 +397,9 @@ def along(size: Sequence[int], axis: int, n: int) -> tuple[int, ...]:
     return (*size[:axis], n, *size[axis + 1 :])
 
 
-def check_sizes(model: keras.Model, fcn: Any, data_format: str = "channels_last", every: int = 1, axes: Any = None) -> int:
+def check_sizes(
+    model: keras.Model, fcn: Any, data_format: str = "channels_last", every: int = 1, axes: Any = None
+) -> int:
     """Asserts C3 along each axis, the other axes staying at the window; gives the number of cells compared.
 
     A cell whose receptive field ends inside an image must be the same in every image that begins with that one. Sizes
@@ -442,7 +448,9 @@ def _compare_shift(
 ) -> int:
     n = to_last(image, data_format).shape[1 + axis]
     low, high = grid.receptive_field[axis]  # without the shift of a context's cells near the start
-    inside = [i for i in range(shifted.shape[axis]) if low + i * grid.stride[axis] >= 0 and high + i * grid.stride[axis] <= n]
+    inside = [
+        i for i in range(shifted.shape[axis]) if low + i * grid.stride[axis] >= 0 and high + i * grid.stride[axis] <= n
+    ]
     if inside:
         equal_maps(whole.take([i + 1 for i in inside], axis), shifted.take(inside, axis), whole)
     return len(inside)
@@ -451,7 +459,7 @@ def _compare_shift(
 def equal_maps(expected: np.ndarray, actual: np.ndarray, whole: np.ndarray, policy: str = "float32") -> None:
     """Asserts that cells of two maps are equal, against the spread of the whole map."""
     flat = whole.reshape(-1, whole.shape[-1])
-    assert np.ptp(flat, axis=0).max() > 0.1 * np.abs(whole).max(), "the cells of this map hardly differ"
+    assert np.ptp(flat, axis=0).max() > 0.02 * np.abs(whole).max(), "the cells of this map hardly differ"
     assert expected.shape == actual.shape
     error = np.abs(expected - actual).max()
     assert error <= TOLERANCES[policy].relative * np.abs(whole).max(), f"cells differ by {error:.1e}"

@@ -246,6 +246,8 @@ def _collapse(k: nets.Kit, h: Head, x: Any, maps: list[Any]) -> Any:
 
 
 def _between(h: Head, y: Any) -> Any:
+    if h.between == "layer_norm" and h.collapse in ("gap", "gmp", "mean", "average_and_max"):
+        return y  # pooled channels are so alike that dividing by their spread shows the rounding of the pooling
     made = {
         "nothing": lambda: y,
         "batch_norm": lambda: layers.BatchNormalization()(y),
@@ -260,7 +262,7 @@ def _after(h: Head, y: Any) -> Any:
     made = {
         "nothing": lambda: y,
         "batch_norm": lambda: layers.BatchNormalization()(y),
-        "layer_norm": lambda: layers.Dense(3)(layers.LayerNormalization()(y)),
+        "layer_norm": lambda: layers.Dense(3)(layers.LayerNormalization()(layers.Dense(6, "tanh")(y))),
         "prelu": lambda: layers.PReLU()(y),
         "softmax": lambda: layers.Dense(3, "softmax")(y),
         "operations": lambda: ops.tanh(y) + 0.5 * y,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 
-import fullyconv
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
+import fullyconv
 import nets
 
 # Every trunk in every rank with channels last; channels first in rank 2, and two of the trunks in the other ranks.
@@ -30,7 +30,9 @@ def cases(*, exact: bool | None = None, source_differs: bool = False) -> list:
 
 def _case(name, rank, data_format, source_differs):
     marks = [pytest.mark.skip(reason=nets.NO_CHANNELS_FIRST)] if nets.cannot_run(data_format) else []
-    if source_differs and nets.BACKEND == "torch" and name == "average_same" and rank > 1:  # in rank 1 its pads do not show
+    if (
+        source_differs and nets.BACKEND == "torch" and name == "average_same" and rank > 1
+    ):  # in rank 1 its pads do not show
         marks.append(pytest.mark.xfail(raises=AssertionError, reason=nets.UNEVEN_AVERAGE))
     return pytest.param(name, rank, data_format, marks=marks, id=f"{name}-{rank}d-{data_format[9:]}")
 
@@ -168,7 +170,9 @@ def test_c5_layers_keep_their_names_and_settings():
     regular, limit = keras.regularizers.L2(0.01), keras.constraints.MaxNorm(2, axis=0)
     y = layers.Conv2D(4, 3, strides=2, padding="same", name="stem", trainable=False, kernel_regularizer=regular)(x)
     y = layers.Flatten(name="flat")(y)
-    y = layers.Dense(6, "relu", name="hidden", kernel_constraint=limit, use_bias=False, kernel_initializer="he_normal")(y)
+    y = layers.Dense(6, "relu", name="hidden", kernel_constraint=limit, use_bias=False, kernel_initializer="he_normal")(
+        y
+    )
     model = keras.Model(x, layers.Dense(3, name="answer", bias_regularizer="l1")(y), name="net")
     fcn = fullyconv.convert(model).model
     stem, hidden, answer = (fcn.get_layer(name) for name in ("stem", "hidden", "answer"))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fullyconv
 import keras
 import numpy as np
 import pytest
 from keras import layers, ops
 
+import fullyconv
 import nets
 
 LAST, FIRST = nets.FORMATS

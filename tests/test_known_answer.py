@@ -6,12 +6,12 @@ makes a Conv2D of every Dense with `get_weights()` reshaped.
 
 from __future__ import annotations
 
-import fullyconv
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
+import fullyconv
 import nets
 
 pytestmark = pytest.mark.numerical
@@ -40,7 +40,9 @@ def test_a_pooling_head(pool):
 
 
 def test_a_dense_without_bias():
-    model = sequential(*trunk(), layers.Flatten(), layers.Dense(8, "relu", use_bias=False), layers.Dense(5, use_bias=False))
+    model = sequential(
+        *trunk(), layers.Flatten(), layers.Dense(8, "relu", use_bias=False), layers.Dense(5, use_bias=False)
+    )
     fcn = check(model)
     assert fcn.model.count_params() == model.count_params()
 
@@ -59,13 +61,17 @@ def test_a_nested_graph():
 
 
 def test_names_are_kept():
-    fcn = check(sequential(*trunk(), layers.Flatten(name="flat"), layers.Dense(7, name="fc1"), layers.Dense(5, name="fc2")))
+    fcn = check(
+        sequential(*trunk(), layers.Flatten(name="flat"), layers.Dense(7, name="fc1"), layers.Dense(5, name="fc2"))
+    )
     names = [layer.name for layer in fcn.model.layers]
     assert [name for name in names if name in ("conv", "pool", "fc1", "fc2")] == ["conv", "pool", "fc1", "fc2"]
 
 
 def test_settings_are_kept():
-    dense = layers.Dense(5, "tanh", kernel_regularizer="l2", kernel_initializer="he_uniform", name="fc", trainable=False)
+    dense = layers.Dense(
+        5, "tanh", kernel_regularizer="l2", kernel_initializer="he_uniform", name="fc", trainable=False
+    )
     made = check(sequential(*trunk(), layers.Flatten(), dense)).model.get_layer("fc")
     assert isinstance(made.kernel_regularizer, keras.regularizers.L2)
     assert isinstance(made.kernel_initializer, keras.initializers.HeUniform)
@@ -96,7 +102,10 @@ def test_other_than_three_channels(channels):
 
 @pytest.mark.parametrize("window", [(11, 23), (24, 10)])
 def test_a_window_that_is_not_square(window):
-    check(sequential(*trunk(), layers.Flatten(), layers.Dense(6, "relu"), layers.Dense(5), shape=(*window, 3)), extra=(3, 6))
+    check(
+        sequential(*trunk(), layers.Flatten(), layers.Dense(6, "relu"), layers.Dense(5), shape=(*window, 3)),
+        extra=(3, 6),
+    )
 
 
 def test_several_outputs():

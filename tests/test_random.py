@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 
-import fullyconv
 import keras
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
+import fullyconv
 import nets
 import strategies
 
-# On OpenVINO, the default engine, 220 in all. JAX compiles every operation of every network anew: a share of them.
-EXAMPLES = {"openvino": 110, "torch": 60, "tensorflow": 40, "jax": 15}[nets.BACKEND]
+# PyTorch compiles nothing: 220 networks there. The other backends compile each anew, and get the first of the same.
+EXAMPLES = {"torch": 110, "openvino": 40, "tensorflow": 30, "jax": 12}[nets.BACKEND]
 SETTINGS = settings(
     max_examples=EXAMPLES,
     derandomize=True,
@@ -56,7 +56,8 @@ def test_nets_without_padding_equal_the_classifier_on_every_window(spec):
     assert fcn.exactness == "exact"
     nets.check_native(model, fcn, spec.data_format)
     strides = keras.tree.flatten(fcn.grids)[0].stride
-    nets.check_windows(model, fcn, spec.data_format, extra=[s + 1 for s in strides])
+    with passing_over_dull_nets():
+        nets.check_windows(model, fcn, spec.data_format, extra=[s + 1 for s in strides])
 
 
 @SETTINGS
@@ -69,6 +70,6 @@ def test_padded_nets_are_native_and_hold_at_every_size(spec):
     nets.check_native(model, fcn, spec.data_format)
     axis = int(np.argmin(spec.window))
     if nets.BACKEND != "jax":
-        stride = keras.tree.flatten(fcn.grids)[0].stride[axis]
+        every = max(1, 2 * int(keras.tree.flatten(fcn.grids)[0].stride[axis]) - 1)  # three sizes
         with passing_over_dull_nets():
-            nets.check_sizes(model, fcn, spec.data_format, every=max(1, int(stride) // 2), axes=(axis,))
+            nets.check_sizes(model, fcn, spec.data_format, every=every, axes=(axis,))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fullyconv
 import keras
 import numpy as np
 import pytest
 from keras import layers, ops
 
+import fullyconv
 import nets
 
 WINDOW = (12, 10, 3)
@@ -229,7 +229,8 @@ def test_a_reshape_to_literal_sizes():
     y = layers.Conv2D(3, 3, name="after")(layers.Reshape((8, 10, 4), name="reshape")(conv(x)))
     assert refusal(model(x, y)) == (
         "1 of the 6 layers of 'net' cannot be made convolutional.\n"
-        "  'after' (Conv2D, layer 3) reads a tensor of shape (8, 10, 4) that was reshaped from a map of 10 x 8 positions."
+        "  'after' (Conv2D, layer 3) reads a tensor of shape (8, 10, 4) that was reshaped from a map of 10 x 8 "
+        "positions."
         "\n    Convert the part before the reshape with `until`." + UNTIL_CONV
     )
 
@@ -267,8 +268,8 @@ def test_a_normalisation_with_a_weight_for_each_position():
     x = image()
     assert refusal(model(x, layers.LayerNormalization(axis=(1, 2, 3), name="norm")(conv(x)))) == (
         "1 of the 5 layers of 'net' cannot be made convolutional.\n"
-        "  'norm' (LayerNormalization, layer 2) normalises over positions with a weight for each value of a map of shape "
-        "(10, 8, 4).\n"
+        "  'norm' (LayerNormalization, layer 2) normalises over positions with a weight for each value of a map of "
+        "shape (10, 8, 4).\n"
         "    Normalise over the channels (axis=-1), or use GroupNormalization." + UNTIL_CONV
     )
 
@@ -423,13 +424,13 @@ def test_every_public_layer_has_a_rule_or_a_reason():
 def _required():
     """What the contract says must have a rule, by name."""
     ranks = [f"{kind}{rank}D" for kind in ("Conv", "AveragePooling", "MaxPooling", "GlobalAveragePooling",
-             "GlobalMaxPooling", "AdaptiveAveragePooling", "AdaptiveMaxPooling", "ZeroPadding", "Cropping", "UpSampling",
-             "SpatialDropout") for rank in (1, 2, 3)]  # fmt: skip
+             "GlobalMaxPooling", "AdaptiveAveragePooling", "AdaptiveMaxPooling", "ZeroPadding", "Cropping",
+             "UpSampling", "SpatialDropout") for rank in (1, 2, 3)]  # fmt: skip
     ranks += [f"{kind}{rank}D" for kind in ("DepthwiseConv", "SeparableConv") for rank in (1, 2)]
     plain = ["Flatten", "Reshape", "Permute", "Dense", "EinsumDense", "Activation", "ELU", "LeakyReLU", "PReLU", "ReLU",
              "Softmax", "BatchNormalization", "GroupNormalization", "LayerNormalization", "RMSNormalization",
-             "UnitNormalization", "SpectralNormalization", "Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise",
-             "ActivityRegularization", "Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply",
+             "UnitNormalization", "SpectralNormalization", "Dropout", "AlphaDropout", "GaussianDropout",
+             "GaussianNoise", "ActivityRegularization", "Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply",
              "Subtract", "Rescaling", "Normalization", "Identity"]  # fmt: skip
     random = [name for name in vars(layers) if name.startswith("Random") and name != "RandomCrop"]
     return ranks + plain + random

@@ -7,12 +7,12 @@ import subprocess
 import sys
 import zipfile
 
-import fullyconv
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
+import fullyconv
 import nets
 
 OPEN = """

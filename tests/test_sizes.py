@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fullyconv
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
+import fullyconv
 import nets
 
 PADDED = [name for name, trunk in nets.TRUNKS.items() if trunk.exactness != "exact"]
@@ -25,10 +25,7 @@ def test_every_size_agrees_with_a_bigger_one(name, rank, tally):
 
 @pytest.mark.parametrize("name", ["strided_same", "max_same", "average_same", "inception"])
 def test_every_size_agrees_channels_first(name, tally):
-    if nets.BACKEND == "jax":
-        axes = (1,)
-    else:
-        axes = None
+    axes = (1,) if nets.BACKEND == "jax" else None
     model = nets.classifier(name, 2, "channels_first")
     tally(nets.check_sizes(model, fullyconv.convert(model), "channels_first", axes=axes))
 
@@ -55,7 +52,9 @@ def test_padding_is_frozen_at_the_window(window):
     """Left alone, Keras pads (0, 1) for an even size and (1, 1) for an odd one, which moves the grid by a pixel."""
     x = keras.Input((window, 2))
     y = layers.Conv1D(4, 3, strides=2, padding="same")(x)
-    model = nets.prepare(keras.Model(x, layers.Dense(3)(layers.Flatten()(layers.Conv1D(4, 3, strides=2, padding="same")(y)))))
+    model = nets.prepare(
+        keras.Model(x, layers.Dense(3)(layers.Flatten()(layers.Conv1D(4, 3, strides=2, padding="same")(y))))
+    )
     fcn = fullyconv.convert(model)
     conv = [layer for layer in model.layers if isinstance(layer, layers.Conv1D)]
     image = nets.images((window + 9,), 2)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 
-import fullyconv
 import keras
 import numpy as np
 import pytest
-from fullyconv import pretrained
 
+import fullyconv
 import nets
+from fullyconv import pretrained
 
 PHOTOS = ("coffee", "chelsea", "astronaut", "rocket", "camera")
 
@@ -55,7 +55,9 @@ def test_the_pieces_on_the_board():
     board, squares = pretrained.chess_board()
     have = fcn.predict(board[None].astype("float32"))[0].argmax(-1)
     named = [
-        pretrained.CHESS_LABELS[have[min(round(r * 12.5), 87), min(round(c * 12.5), 87)]] for r in range(8) for c in range(8)
+        pretrained.CHESS_LABELS[have[min(round(r * 12.5), 87), min(round(c * 12.5), 87)]]
+        for r in range(8)
+        for c in range(8)
     ]
     assert sum(a == b for a, b in zip(named, squares, strict=True)) >= 61
 

@@ -6,11 +6,11 @@ import subprocess
 import sys
 import time
 
-import fullyconv
 import keras
 import numpy as np
 import pytest
 
+import fullyconv
 import nets
 
 
