@@ -19,6 +19,7 @@ from fullyconv import _keras
 from fullyconv.engine import Compiled, compile
 from fullyconv.errors import GeometryError, InputTooSmallError, OutputError, WindowError
 from fullyconv.geometry import Grid
+from fullyconv.model_files import read_model
 from fullyconv.plan import Plan, plan
 from fullyconv.rules.rule import Arrange, Blueprint, Map, Recipe
 
@@ -272,9 +273,10 @@ def load(path: str | os.PathLike[str], window: int | Sequence[int] | None = None
         A `FullyConv`.
 
     Raises:
+        ModelFileError: there is no such file, or it holds no model.
         WindowError: the window is neither in the file nor given.
     """
-    model = keras.models.load_model(path, compile=False, **options)
+    model = read_model(Path(path), **options)
     facts = _read_facts(path)
     window = window or facts.get("window")
     if window is None:
@@ -296,5 +298,7 @@ def _with_reasons(grids: Any, saved: Sequence[Any]) -> Any:
 
 
 def _read_facts(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    if not zipfile.is_zipfile(path):
+        return {}
     with zipfile.ZipFile(path) as archive:
         return json.loads(archive.read(MEMBER)) if MEMBER in archive.namelist() else {}

@@ -54,7 +54,7 @@ def open_model(source: str | Path, *, random_weights: bool = False, unsafe: bool
     """
     path = Path(source)
     if path.exists() or path.suffix or len(path.parts) != 1:
-        model = _from_file(path, unsafe=unsafe)
+        model = read_model(path, safe_mode=not unsafe)
     else:
         model = _application(str(source), random_weights=random_weights)
     _check_takes_images(model, str(source))
@@ -73,11 +73,19 @@ def check_file(path: Path) -> dict[str, Any]:
     return _zip_config(path) if path.suffix == ".keras" else _hdf5_config(path)
 
 
-def _from_file(path: Path, *, unsafe: bool) -> keras.Model:
-    """The model in a file."""
+def read_model(path: Path, **options: Any) -> keras.Model:
+    """The model in a file, not compiled.
+
+    Args:
+        path: A `.keras`, `.h5` or `.hdf5` file.
+        **options: Those of `keras.models.load_model`.
+
+    Raises:
+        ModelFileError: where there is no such file, or it holds no model that can be loaded.
+    """
     config = check_file(path)
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=not unsafe)
+        return keras.models.load_model(path, compile=False, **options)
     except Exception as error:  # Keras raises many kinds, and none of its own
         raise ModelFileError(_unloadable(path, config, error)) from error
 

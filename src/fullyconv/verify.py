@@ -222,7 +222,7 @@ class _Check:
                 a = a.reshape(b.shape)
                 errors.append(_relative(a, b))
                 same, count = same + int((_named(a) == _named(b)).sum()), count + len(chosen)
-        return max(errors), same / count, count
+        return (max(errors), same / count, count) if count else (None, None, 0)
 
     def _at(self, cells: np.ndarray, index: tuple[int, ...]) -> np.ndarray:
         lead: tuple[Any, ...] = (0, slice(None)) if self.first else (0,)
