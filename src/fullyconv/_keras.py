@@ -119,12 +119,22 @@ def parameters(operation: Operation) -> dict[str, Any]:
 
 
 def arrays(layer: keras.layers.Layer) -> dict[str, Callable[[], np.ndarray]]:
-    """The layer's weights by name, each fetched when called, with LoRA folded into the kernel."""
-    fetch: dict[str, Callable[[], np.ndarray]]
-    fetch = {w.name: partial(keras.ops.convert_to_numpy, w) for w in layer.weights}
+    """The layer's weights by name, each copied when called, with LoRA folded into the kernel."""
+    fetch: dict[str, Callable[[], np.ndarray]] = {w.name: partial(host_copy, w) for w in layer.weights}
     if getattr(layer, "lora_enabled", False):
-        fetch["kernel"] = lambda: keras.ops.convert_to_numpy(layer.kernel)
+        fetch["kernel"] = lambda: np.array(keras.ops.convert_to_numpy(layer.kernel))
     return fetch
+
+
+def host_copy(variable: keras.Variable) -> np.ndarray:
+    """A variable's value as an array that nothing else holds.
+
+    On torch Keras hands out the memory itself; a jax array keeps the copy that NumPy asks it for.
+    """
+    if keras.backend.backend() == "jax" and str(variable.dtype) != "bfloat16":
+        return np.array(np.from_dlpack(variable.value))
+    value = keras.ops.convert_to_numpy(variable)
+    return value.copy() if keras.backend.backend() == "torch" else value
 
 
 def is_quantized(layer: Any) -> bool:
