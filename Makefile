@@ -7,6 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
 DEMO_FOLDER ?= demo-output
 
+# Hundreds of small networks run a few times each: what XLA spends on optimising them is never earned back.
+TESTING := TF_CPP_MIN_LOG_LEVEL=2 \
+    XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" $(BIN)/python
+
 # A stamp names a set of packages that is installed, so that a second run starts at once.
 STAMP_VENV := $(VENV)/.stamp-venv
 STAMP_DEMO := $(VENV)/.stamp-demo
@@ -32,11 +36,11 @@ test: $(STAMP_TEST) ## Run the tests on all four backends
 	done; \
 	for backend in openvino jax; do \
 	    echo "== $$backend: everything"; \
-	    KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -q -n $(WORKERS); \
+	    KERAS_BACKEND=$$backend $(TESTING) -m pytest -q -n $(WORKERS) --dist loadgroup; \
 	done; \
 	for backend in torch tensorflow; do \
 	    echo "== $$backend: the numerical part"; \
-	    KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -q -n $(WORKERS) -m numerical tests; \
+	    KERAS_BACKEND=$$backend $(TESTING) -m pytest -q -n $(WORKERS) --dist loadgroup -m numerical tests; \
 	done
 
 check: $(STAMP_CHECK) ## Check format, lint and types
