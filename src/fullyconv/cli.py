@@ -22,7 +22,7 @@ import typer
 
 import fullyconv
 from fullyconv import backend, report
-from fullyconv.errors import FullyConvError, OutputError, VerificationError
+from fullyconv.errors import FullyConvError, GeometryError, OutputError, VerificationError
 
 if TYPE_CHECKING:
     import keras
@@ -47,13 +47,19 @@ class Size(tuple[int, ...]):
     """A size given on the command line, such as 224x224."""
 
 
-def _size(text: str) -> Size:
+def _size(text: str, what: str = "a size: write it as 224x224 (height x width)") -> Size:
     """The sizes in a text such as 224x224."""
     parts = text.lower().split("x")
     if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        msg = f"'{text}' is not a size: write it as 224x224 (height x width)."
+        msg = f"'{text}' is not {what}."
         raise typer.BadParameter(msg)
     return Size(int(part) for part in parts)
+
+
+def _stride(text: str) -> int | Size:
+    """The stride in a text such as 8, or 8x16 for one an axis."""
+    steps = _size(text, "a stride: write it as 8, or as 8x16 (height x width)")
+    return steps if len(steps) > 1 else steps[0]
 
 
 Model = Annotated[
@@ -74,6 +80,10 @@ Pool = Annotated[
 Context = Annotated[
     Literal["window", "global"],
     typer.Option(help="What squeeze-and-excite looks at: the window around each cell, or the whole image."),
+]
+Stride = Annotated[
+    Size | None,
+    typer.Option(parser=_stride, metavar="K|KYxKX", help="Pixels from cell to cell, to divide the network's own."),
 ]
 Until = Annotated[str | None, typer.Option(metavar="LAYER", help="Convert up to this layer and return its map.")]
 Skip = Annotated[
@@ -190,6 +200,7 @@ def convert(
     window: Window = None,
     pool: Pool = "window",
     context: Context = "window",
+    stride: Stride = None,
     until: Until = None,
     skip: Skip = None,
     random_weights: RandomWeights = False,
@@ -203,7 +214,8 @@ def convert(
     """
     _check_output(output, ".keras")
     source = _open(model, random_weights, unsafe)
-    planned = fullyconv.plan(source, window=window, pool=pool, context=context, until=until, skip=skip or ())
+    options: dict[str, Any] = {"window": window, "pool": pool, "context": context, "stride": stride, "until": until}
+    planned = fullyconv.plan(source, **options, skip=skip or ())
     report.show_plan(planned, report.terminal())
     fcn = fullyconv.convert(planned)
     proof = fullyconv.verify(source, fcn)
@@ -224,6 +236,7 @@ def plan(
     window: Window = None,
     pool: Pool = "window",
     context: Context = "window",
+    stride: Stride = None,
     until: Until = None,
     skip: Skip = None,
     random_weights: RandomWeights = False,
@@ -235,7 +248,8 @@ def plan(
     Nothing is built or written. Layers that cannot be converted are named, all at once.
     """
     source = _open(model, random_weights, unsafe)
-    planned = fullyconv.plan(source, window=window, pool=pool, context=context, until=until, skip=skip or ())
+    options: dict[str, Any] = {"window": window, "pool": pool, "context": context, "stride": stride, "until": until}
+    planned = fullyconv.plan(source, **options, skip=skip or ())
     if as_json:
         typer.echo(json.dumps(report.plan_as_json(planned, size), indent=2))
         return
@@ -286,6 +300,7 @@ def heatmap(
     ] = None,
     preprocess: Preprocess = None,
     window: Window = None,
+    stride: Stride = None,
     random_weights: RandomWeights = False,
     unsafe: Unsafe = False,
     debug: Debug = False,  # noqa: ARG001
@@ -297,7 +312,7 @@ def heatmap(
     _check_output(output, ".png", ".jpg", ".jpeg", ".webp")
     from fullyconv.labels import read_labels
 
-    fcn = _open_fcn(model, window, random_weights, unsafe)
+    fcn = _open_fcn(model, window, stride, random_weights, unsafe)
     names = read_labels(labels) if labels else None
     drawn = fullyconv.heatmap(fcn, image, classes=classes or None, preprocess=preprocess, labels=names)
     drawn.save(output)
@@ -367,14 +382,16 @@ def _picture(fcn: fullyconv.FullyConv, path: Path, mode: str | None) -> Any:
     return preprocess(pixels.transpose(2, 0, 1) if first else pixels, mode or fcn.preprocess, fcn.data_format)
 
 
-def _open_fcn(name: str, window: Size | None, random_weights: bool, unsafe: bool) -> fullyconv.FullyConv:
+def _open_fcn(name: str, window: Any, stride: Any, random_weights: bool, unsafe: bool) -> fullyconv.FullyConv:
     """The converted network in a file, or what a classifier is converted to."""
     path = Path(name)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if "fullyconv.json" in archive.namelist():
+                if stride is not None:
+                    raise GeometryError(f"'{name}' has a stride already.\nGive the classifier, or no --stride.")
                 return _load(path, window, unsafe)
-    return fullyconv.convert(_open(name, random_weights, unsafe), window=window)
+    return fullyconv.convert(_open(name, random_weights, unsafe), window=window, stride=stride)
 
 
 def main() -> None:
