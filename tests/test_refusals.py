@@ -430,8 +430,8 @@ def _required():
     plain = ["Flatten", "Reshape", "Permute", "Dense", "EinsumDense", "Activation", "ELU", "LeakyReLU", "PReLU", "ReLU",
              "Softmax", "BatchNormalization", "GroupNormalization", "LayerNormalization", "RMSNormalization",
              "UnitNormalization", "SpectralNormalization", "Dropout", "AlphaDropout", "GaussianDropout",
-             "GaussianNoise", "ActivityRegularization", "Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply",
-             "Subtract", "Rescaling", "Normalization", "Identity"]  # fmt: skip
+             "GaussianNoise", "ActivityRegularization", "Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum",
+             "Multiply", "Subtract", "Rescaling", "Normalization", "Identity"]  # fmt: skip
     random = [name for name in vars(layers) if name.startswith("Random") and name != "RandomCrop"]
     return ranks + plain + random
 
