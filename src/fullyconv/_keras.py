@@ -205,13 +205,25 @@ def has_own_weights(layer: keras.layers.Layer) -> bool:
 
 
 def output_operations(model: Any) -> list[Any]:
-    """The operation that returns each output of a model, looked up inside inner models."""
+    """The operation that computes each output of a model, looked up inside inner models and before `take`."""
     found: list[Any] = []
     graph: Any = graph_of(model)
     for tensor in keras.tree.flatten(graph._outputs_struct):
-        operation, _, index = tensor._keras_history
+        operation, _, index = _before_taking(tensor)._keras_history
         found.append(output_operations(operation)[index] if graph_of(operation) is not None else operation)
     return found
+
+
+def _before_taking(tensor: Any) -> Any:
+    """The tensor whose values a `take` of concatenated parts of it puts in another order."""
+    operation, node, _ = tensor._keras_history
+    moving = (numpy_operations.Take, numpy_operations.Concatenate, numpy_operations.Split)
+    if not isinstance(operation, numpy_operations.Take):
+        return tensor
+    while isinstance(operation, moving):
+        tensor = operation._inbound_nodes[node].input_tensors[0]
+        operation, node, _ = tensor._keras_history
+    return tensor
 
 
 class Interpreter:

@@ -142,8 +142,6 @@ def agreed(maps: list[Map], site: Site) -> list[Map]:
         raise Decline("merges maps of different data formats", "give all layers the same data_format")
     maps = _unmoved_alike(maps, site)
     _check_broadcast(maps)
-    fragments = max((x.fragments for x in maps), key=len)
-    maps = [alike(x, fragments, site) for x in maps]
     several = [x for x in maps if not _single(x)]
     if not several:
         return _through_context(maps, site)
@@ -153,6 +151,8 @@ def agreed(maps: list[Map], site: Site) -> list[Map]:
         site.contexts = site.contexts | frozenset().union(*(x.pools for x in vectors))
     target = _common_grid([x for x in several if x.size == size], site)
     maps = [x if _single(x) else _onto(x, target, site) for x in maps]
+    fragments = max((x.fragments for x in maps), key=len)
+    maps = [alike(x, fragments, site) for x in maps]
     return _cropped(_through_context(maps, site), site)
 
 

@@ -122,6 +122,8 @@ def _whole(x: Map, kind: str, site: Site) -> Map:
 
 def _context(x: Map, kind: str, site: Site) -> Map:
     """The pooling of the window around each cell of the output, one spatial axis after the other."""
+    if site.dense is not None:
+        site.note("Contexts are pooled as densely as the cells, so that other cells change a little with the stride.")
     for i, suffix in enumerate(["", *(f"axis{n}" for n in range(1, x.rank))]):
         sizes = tuple(n if j == i else 1 for j, n in enumerate(x.size))
         strides = tuple(_ratio(x, site)[j] if j == i else 1 for j in range(x.rank))
