@@ -35,7 +35,7 @@ def tally(record_property):
 
     def add(cells: int) -> None:
         assert cells > 0, "no cell was compared"
-        record_property(COMPARED, cells)
+        record_property(COMPARED, int(cells))
 
     return add
 

@@ -89,7 +89,7 @@ def test_convert_replaces_an_older_file(folder: Path):
 
 def test_convert_writes_nothing_that_does_not_hold(folder: Path, monkeypatch: pytest.MonkeyPatch):
     class Failed:
-        ok = False
+        ok = native_ok = size_ok = False
 
     monkeypatch.setattr(fullyconv, "verify", lambda *_: Failed())
     assert failure("convert", "small.keras", "-o", "fcn.keras") == (

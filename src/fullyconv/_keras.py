@@ -11,7 +11,7 @@ What is private here, and why there is no public way to it:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -90,6 +90,15 @@ def operations_of(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix, operation
 
 
+def inner_models(model: Any) -> Iterator[Any]:
+    """Every model inside a model, to any depth."""
+    graph = graph_of(model)
+    for operation in graph.operations if graph is not None else ():
+        if graph_of(operation) is not None:
+            yield operation
+            yield from inner_models(operation)
+
+
 def input_structure(model: Any) -> Any:
     """The input tensors of a model, in the structure its caller uses."""
     graph: Any = graph_of(model)
@@ -120,7 +129,9 @@ def parameters(operation: Operation) -> dict[str, Any]:
 
 def arrays(layer: keras.layers.Layer) -> dict[str, Callable[[], np.ndarray]]:
     """The layer's weights by name, each copied when called, with LoRA folded into the kernel."""
-    fetch: dict[str, Callable[[], np.ndarray]] = {w.name: partial(host_copy, w) for w in layer.weights}
+    fetch: dict[str, Callable[[], np.ndarray]] = {
+        w.name: partial(host_copy, w) for w in layer.weights if not w.name.startswith("lora_")
+    }
     if getattr(layer, "lora_enabled", False):
         fetch["kernel"] = lambda: np.array(keras.ops.convert_to_numpy(layer.kernel))
     return fetch
@@ -131,8 +142,9 @@ def host_copy(variable: keras.Variable) -> np.ndarray:
 
     On torch Keras hands out the memory itself; a jax array keeps the copy that NumPy asks it for.
     """
-    if keras.backend.backend() == "jax" and str(variable.dtype) != "bfloat16":
-        return np.array(np.from_dlpack(variable.value))
+    if keras.backend.backend() == "jax":
+        with suppress(BufferError, RuntimeError, TypeError, ValueError):  # on an accelerator, or of 16 bits
+            return np.array(np.from_dlpack(variable.value))
     value = keras.ops.convert_to_numpy(variable)
     return value.copy() if keras.backend.backend() == "torch" else value
 
@@ -232,12 +244,22 @@ class Interpreter:
     Args:
         model: A model with a graph.
         replace: Functions by the id of the operation they stand in for.
-        until: Name of an operation or inner model whose output is returned.
+        until: Id of an operation or inner model whose output is returned.
+        any_size: Whether images of other sizes than the model's own are taken.
     """
 
-    def __init__(self, model: Any, replace: Mapping[int, Visit] | None = None, until: str | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        replace: Mapping[int, Visit] | None = None,
+        until: int | None = None,
+        any_size: bool = False,
+    ) -> None:
         self.model, self.replace, self.until = model, dict(replace or {}), until
-        self.inputs, self.input = keras.tree.flatten(input_structure(model)), input_structure(model)
+        self.input = input_structure(model)
+        if any_size:
+            self.input = keras.tree.map_structure(_of_any_size, self.input)
+        self.inputs = keras.tree.flatten(self.input)
         self.weights = list(getattr(model, "weights", ()))
 
     def __call__(self, x: Any) -> Any:
@@ -246,14 +268,27 @@ class Interpreter:
 
         def visit(operation: Any, *args: Any, **kwargs: Any) -> Any:
             stand_in = self.replace.get(id(operation), operation)
+            if getattr(operation, "_call_has_training_arg", False):
+                kwargs["training"] = False
             return stand_in(*args, **kwargs)
 
         def leave(operation: Any, outputs: Any) -> None:
-            if operation.name == self.until:
+            if id(operation) == self.until:
                 reached["outputs"] = outputs
 
         outputs = walk(self.model, x, visit, leave)
         return reached["outputs"] if self.until is not None else outputs
+
+
+def _of_any_size(tensor: Any) -> Any:
+    """An image input with its spatial sizes open, the channels being its smallest axis."""
+    shape = tuple(tensor.shape)
+    if len(shape) < 3:
+        return tensor
+    first = shape[1] is not None and (shape[-1] is None or shape[1] < shape[-1])
+    sizes = (None,) * (len(shape) - 2)
+    opened = (None, shape[1], *sizes) if first else (None, *sizes, shape[-1])
+    return keras.KerasTensor(opened, tensor.dtype, name=tensor.name)
 
 
 def without_activation(layer: keras.layers.Layer) -> Visit:

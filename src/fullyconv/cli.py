@@ -117,7 +117,7 @@ def _app(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    r"""Turn trained Keras classifiers into fully convolutional networks, and prove it.
+    """Turn trained Keras classifiers into fully convolutional networks, and prove it.
 
     A classifier answers for one window, such as 224 x 224 pixels. Its fully convolutional form has the same weights
     and answers at every position of an image of any size.
@@ -128,7 +128,7 @@ def _app(
       fullyconv plan VGG16 --random-weights                what each layer becomes
       fullyconv convert classifier.keras -o fcn.keras      convert, verify, write
       fullyconv heatmap fcn.keras photo.jpg -o map.png     where the classifier sees what
-    """
+    """  # noqa: D301  # the backspace is meant: it keeps the lines apart
 
 
 def _command(function: Callable[..., None]) -> Callable[..., None]:
@@ -220,7 +220,7 @@ def convert(
     fcn = fullyconv.convert(planned)
     proof = fullyconv.verify(source, fcn)
     typer.echo(proof)
-    if not proof.ok:
+    if not (proof.native_ok and proof.size_ok):
         raise VerificationError(f"'{output}' was not written: the conversion does not hold, as the report above says.")
     fcn.save(output)
     typer.echo(f"Wrote {output} ({output.stat().st_size / 1e6:,.1f} MB).")

@@ -144,6 +144,7 @@ class FullyConv:
         plan: The plan it was made by, if it was.
         labels: Names of its classes.
         preprocess: How images are prepared for it.
+        options: The options it was converted with; by default the plan's.
     """
 
     def __init__(
@@ -153,7 +154,9 @@ class FullyConv:
         plan: Plan | None = None,
         labels: Sequence[str] | None = None,
         preprocess: Any = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
+        self.options = dict(options or (plan.options if plan is not None else {}))
         self.model = model
         self.grids = grids
         self.plan = plan
@@ -250,23 +253,33 @@ class FullyConv:
             raise OutputError(f"Cannot write {target}: {error.strerror or error}.") from error
 
     def _facts(self) -> dict[str, Any]:
-        options = {} if self.plan is None else self.plan.options
-        kept = {name: options[name] for name in ("pool", "context") if name in options}
-        preprocess = None if callable(self.preprocess) else self.preprocess
         reasons = [[grid.exactness, grid.reasons] for grid in keras.tree.flatten(self.grids)]
-        return {"window": self.window, "grids": reasons, "labels": self.labels, "preprocess": preprocess, **kept}
+        return {
+            "window": self.window,
+            "grids": reasons,
+            "labels": self.labels,
+            "preprocess": None if callable(self.preprocess) else self.preprocess,
+            "options": {name: value for name, value in self.options.items() if name != "rules"},
+        }
 
     def __repr__(self) -> str:
         """Its name, window and exactness."""
         return f"<FullyConv {self.model.name!r}, window {self.window}, {self.exactness}>"
 
 
-def load(path: str | os.PathLike[str], window: int | Sequence[int] | None = None, **options: Any) -> FullyConv:
+def load(
+    path: str | os.PathLike[str],
+    window: int | Sequence[int] | None = None,
+    *,
+    rules: Mapping[type, Any] | None = None,
+    **options: Any,
+) -> FullyConv:
     """A saved fully convolutional network, its grids worked out again from its graph.
 
     Args:
         path: A `.keras` file, saved by `FullyConv.save` or, after fine-tuning, by Keras.
         window: Spatial size of the classifier's input; needed where Keras saved the file, which drops it.
+        rules: Rules of your own, which it was converted with.
         **options: Those of `keras.models.load_model`.
 
     Returns:
@@ -284,9 +297,10 @@ def load(path: str | os.PathLike[str], window: int | Sequence[int] | None = None
             f"{Path(path).name} does not say which window its network was made for: Keras saved it, which drops that.\n"
             f"Give the size it was trained on:  fullyconv.load(path, window=224)"
         )
-    made = plan(model, window=window, pool="global", context="global")
+    made = plan(model, window=window, pool="global", context="global", rules=rules)
     grids = _with_reasons(made.grids, facts.get("grids", []))
-    return FullyConv(model, grids, labels=facts.get("labels"), preprocess=facts.get("preprocess"))
+    known = {name: facts.get(name) for name in ("labels", "preprocess", "options")}
+    return FullyConv(model, grids, **known)
 
 
 def _with_reasons(grids: Any, saved: Sequence[Any]) -> Any:

@@ -191,7 +191,7 @@ class Axis:
         """Number of cells whose window lies inside an input of `size` pixels."""
         if self.native != 1 or self.whole:
             return self.cells(size)
-        return min(self.cells(size), math.floor((size - self.window) / self.stride) + 1)
+        return max(0, min(self.cells(size), math.floor((size - self.window) / self.stride) + 1))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy as np
 from fullyconv import _keras
 from fullyconv.errors import UnsupportedModelError, WindowError
 from fullyconv.geometry import Axis
-from fullyconv.rules.rule import Map, Recipe
+from fullyconv.rules import RULES
+from fullyconv.rules.rule import Map, Recipe, dropped
 
 
 def what_enters(model: Any, window: int | Sequence[int] | None) -> Iterable[Map]:
@@ -25,14 +26,20 @@ def what_enters(model: Any, window: int | Sequence[int] | None) -> Iterable[Map]
             f"A classifier of signals, images or volumes has inputs of the shape (None, *spatial, channels)."
         )
     rank, first = ranks.pop(), channels_first(model)
-    for tensor in tensors:
-        yield _image(model, tensor, rank, first, window) if len(tensor.shape) > 2 else _vector(tensor, rank, first)
+    entering = [_image(model, t, rank, first, window) if len(t.shape) > 2 else _vector(t, rank, first) for t in tensors]
+    windows = sorted({x.size for x in entering if x.axes})
+    if len(windows) > 1:
+        raise UnsupportedModelError(
+            f"{model.name!r} reads images of several sizes, {windows}, whose windows cannot move together.\n"
+            f"Give all of its images one size."
+        )
+    return entering
 
 
 def _image(model: Any, tensor: Any, rank: int, first: bool, window: int | Sequence[int] | None) -> Map:
     shape = tuple(tensor.shape[1:])
     size, channels = (shape[1:], shape[0]) if first else (shape[:-1], shape[-1])
-    asked = (window,) * rank if isinstance(window, int) else tuple(window or ())
+    asked = (int(window),) * rank if isinstance(window, (int, np.integer)) else tuple(window or ())
     known = _window(model, size, asked)
     if channels is None:
         raise WindowError(
@@ -82,10 +89,9 @@ def channels_first(model: Any) -> bool:
     """Whether the model's images have their channels first, by the first layer that says so."""
     turned = False
     for _, operation in _keras.operations_of(model):
-        turned ^= isinstance(operation, (keras.layers.Permute, _keras.numpy_operations.Transpose))
-        sliding = hasattr(operation, "kernel_size") or "ooling" in type(operation).__name__
-        if sliding and hasattr(operation, "data_format"):
+        turned ^= isinstance(operation, keras.layers.Permute) and len(operation.dims) > 1
+        turned ^= isinstance(operation, _keras.numpy_operations.Transpose)
+        reads_maps = _keras.rule_for(operation, RULES) not in (None, dropped)
+        if reads_maps and hasattr(operation, "data_format"):
             return (operation.data_format == "channels_first") != turned
-        if type(operation) in (keras.layers.Flatten, keras.layers.Dense):
-            break
     return keras.config.image_data_format() == "channels_first"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -15,10 +16,9 @@ from fullyconv.convert import FullyConv
 from fullyconv.engine import compile
 from fullyconv.geometry import Grid
 from fullyconv.inputs import channels_first, image_inputs
-from fullyconv.plan import reasons_in_words
+from fullyconv.plan import plan, reasons_in_words
 from fullyconv.reference import at_corners, windows
-from fullyconv.rules import RULES
-from fullyconv.rules.pool import global_average, global_max
+from fullyconv.walk import unique_names
 
 # Largest error allowed, as a share of the largest logit: float32 measured at 0.7-1.7e-6 over the zoo, the half
 # precisions at four units in their last place.
@@ -61,7 +61,8 @@ class Verification:
     @property
     def native_ok(self) -> bool:
         """Whether the conversion equals the classifier at the window."""
-        return self.native_error <= min(self.tolerance, max(OF_DIFFERENCE * self.difference, 1e-9))
+        share = OF_DIFFERENCE * self.tolerance / TOLERANCE["float32"]
+        return self.native_error <= min(self.tolerance, max(share * self.difference, 1e-9))
 
     @property
     def size_ok(self) -> bool:
@@ -126,15 +127,17 @@ class _Check:
     """One verification: the two networks up to their logits, and the images."""
 
     def __init__(self, model: keras.Model, fcn: FullyConv, images: Sequence[Any] | None) -> None:
-        options = {} if fcn.plan is None else fcn.plan.options
+        options = fcn.options
         self.model, self.fcn = model, fcn
         self.until, self.dropped = options.get("until"), options.get("pool") == "drop"
         self.grids: list[Grid] = keras.tree.flatten(fcn.grids)
         self.window, self.flags = fcn.window, image_inputs(model)
         self.first = channels_first(model)
-        skipped = _skipped(model, options.get("skip", ()))
-        self.classifier = compile(logits(model, self.until, skipped))
-        self.network = compile(logits(fcn.model))
+        replaced = _skipped(model, options.get("skip", ()))
+        if self.dropped and self.until is None:
+            replaced |= _per_position(model, options)
+        classifier, network = logits(model, fcn.model, self.until, replaced, any_size=bool(options.get("skip")))
+        self.classifier, self.network = compile(classifier), compile(network)
         self.scale = 1.0
         self.images = [self._widened(image) for image in images] if images else self._noise_images()
 
@@ -170,8 +173,6 @@ class _Check:
         return error, difference
 
     def _of_classifier(self, crop: Any) -> list[np.ndarray]:
-        if self.dropped and self.until is None:
-            return keras.tree.flatten(compile(logits(self.model, None, _per_position(self.model)))(_batch(crop)))
         return keras.tree.flatten(self.classifier(_batch(crop)))
 
     def _of_network(self, crop: Any) -> list[np.ndarray]:
@@ -215,7 +216,8 @@ class _Check:
         for image in self.images:
             maps = self._of_network(image)
             for k, (grid, cells) in enumerate(zip(self.grids, maps, strict=True)):
-                chosen = _spaced(np.ndindex(*grid.windows_inside(self._size_of(image))))
+                inside = np.ndindex(*grid.windows_inside(self._size_of(image)))
+                chosen = _spaced(c for c in inside if all(i * s % 1 == 0 for i, s in zip(c, grid.stride, strict=True)))
                 corners = [tuple(int(i * s) for i, s in zip(c, grid.stride, strict=True)) for c in chosen]
                 rows = at_corners(self.classifier, self.model, image, corners, self.window, 16)
                 a, b = keras.tree.flatten(rows)[k], np.stack([self._at(cells, c) for c in chosen])
@@ -286,12 +288,28 @@ class _Check:
         return np.moveaxis(noise, -1, 0) if self.first else noise
 
 
-def logits(model: Any, until: str | None = None, replace: dict[int, Callable[..., Any]] | None = None) -> Any:
-    """A network up to the last activation of each output, as something the engine can run."""
-    stand_ins = dict(replace or {})
-    for operation in _keras.output_operations(model) if until is None else ():
-        stand_ins.setdefault(id(operation), _before_activation(operation))
-    return _keras.Interpreter(model, stand_ins, until)
+def logits(
+    model: Any,
+    fcn: Any,
+    until: str | None = None,
+    replace: Mapping[int, Callable[..., Any]] | None = None,
+    any_size: bool = False,
+) -> tuple[Any, Any]:
+    """Both networks up to the last activation of each output, where both end in one, as the engine can run them."""
+    mine, theirs = dict(replace or {}), {}
+    last = _keras.output_operations(model), _keras.output_operations(fcn)
+    for old, new in zip(*last, strict=True) if until is None else ():
+        if _ends_in_activation(old) and _ends_in_activation(new):
+            mine.setdefault(id(old), _before_activation(old))
+            theirs[id(new)] = _before_activation(new)
+    names = unique_names(model)
+    inner = {id(o): o.name for o in _keras.inner_models(model)}
+    end = next((i for i, name in (names | inner).items() if name == until), None)
+    return _keras.Interpreter(model, mine, end, any_size), _keras.Interpreter(fcn, theirs)
+
+
+def _ends_in_activation(operation: Any) -> bool:
+    return _before_activation(operation) is not operation
 
 
 def _before_activation(operation: Any) -> Callable[..., Any]:
@@ -312,17 +330,19 @@ def _skipped(model: Any, names: Sequence[str]) -> dict[int, Callable[..., Any]]:
     return skipped
 
 
-def _per_position(model: Any) -> dict[int, Callable[..., Any]]:
+def _per_position(model: Any, options: Mapping[str, Any]) -> dict[int, Callable[..., Any]]:
     """The head's pooling replaced by every position in turn, as a batch: what `pool="drop"` computes."""
-    stand_ins = {}
+    dropped = {step.name for step in plan(model, **options).steps if step.dropped}
+    names, first = unique_names(model), channels_first(model)
+    stand_ins: dict[int, Callable[..., Any]] = {}
     for _, operation in _keras.operations_of(model):
-        if _keras.rule_for(operation, RULES) in (global_average, global_max):
-            first = operation.data_format == "channels_first"
-            stand_ins[id(operation)] = lambda x, first=first, keep=operation.keepdims: _rows(x, first, keep)
+        if names[id(operation)] in dropped:
+            keep = len(operation.output.shape) > 2
+            stand_ins[id(operation)] = partial(_rows, first=first, keep=keep)
     return stand_ins
 
 
-def _rows(x: Any, first: bool, keep: bool) -> Any:
+def _rows(x: Any, first: bool, keep: bool, **_: Any) -> Any:
     x = keras.ops.moveaxis(x, 1, -1) if first else x
     rows = keras.ops.reshape(x, (-1, x.shape[-1]))
     ones = (1,) * (len(x.shape) - 2)

@@ -27,12 +27,14 @@ class Step:
         source: Class of it.
         result: What it becomes, in words.
         output_shape: Shape of the result at the window, without the batch.
+        dropped: Whether it is a head's pooling that was left out (`pool="drop"`).
     """
 
     name: str
     source: str
     result: str
     output_shape: tuple[int, ...]
+    dropped: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Walk:
     def __post_init__(self) -> None:
         self.rules = {**RULES, **(self.options["rules"] or {})}
         self.structure = _graph(self.model)._outputs_struct
-        self.names = _unique_names(self.model)
+        self.names = unique_names(self.model)
         self.taken = set(self.names.values())
         _check_skip(self.model, self.names, self.options["skip"])
         self.found: Any = None
@@ -150,7 +152,8 @@ class Walk:
             return
         same = any(made.recipe is x.recipe for x in given)
         result = "nothing" if same else in_words(self.recipes[before:])
-        self.steps.append(Step(name, type(operation).__name__, result, (*made.size, made.channels)))
+        dropped = same and self.options["pool"] == "drop" and made.pools == frozenset({self.calls})
+        self.steps.append(Step(name, type(operation).__name__, result, (*made.size, made.channels), dropped))
         if made.is_map and not same:
             self.before = self.before if self.refusals else name
 
@@ -183,13 +186,20 @@ class Walk:
                 f"{self.model.name!r} has no layer named {self.options['until']!r}.\n"
                 f"The `until` argument takes one of: {', '.join(list(self.names.values())[:8])} ..."
             )
+        if isinstance(self.found, list):
+            raise UnsupportedModelError(
+                f"{self.options['until']!r} in {self.model.name!r} has several outputs.\n"
+                f"The `until` argument takes the name of a layer with one."
+            )
         return self.found
 
     def _report(self, outputs: Sequence[Any]) -> None:
         causes = frozenset().union(*(x.causes for x in outputs if isinstance(x, _Refused)))
         if causes:
             ordered = sorted(causes, key=lambda refusal: refusal.place)
-            raise UnsupportedLayerError(self.model.name, len(self.names), ordered, self.before)
+            refused = {refusal.name for refusal in ordered}
+            before = None if self.before in refused else self.before
+            raise UnsupportedLayerError(self.model.name, len(self.names), ordered, before)
 
 
 def _graph(model: Any) -> Any:
@@ -226,7 +236,7 @@ def _check_skip(model: Any, names: Mapping[int, str], asked: Iterable[str]) -> N
             )
 
 
-def _unique_names(model: Any) -> dict[int, str]:
+def unique_names(model: Any) -> dict[int, str]:
     """A name for every operation, unique over all inner models."""
     names: dict[int, str] = {}
     taken: set[str] = set()
@@ -276,8 +286,8 @@ def _no_rule(operation: Any) -> Decline:
             f"is a {parent.__name__} with a `call` of its own, so the rule of {parent.__name__} does not hold",
             f"say what it is: rules={{{kind}: rule}}",
         )
-    what = "layer" if isinstance(operation, keras.layers.Layer) else "operation"
-    return Decline(f"is a {what} that has no rule", f"say what it becomes: rules={{{kind}: rule}}")
+    what = "a layer" if isinstance(operation, keras.layers.Layer) else "an operation"
+    return Decline(f"is {what} that has no rule", f"say what it becomes: rules={{{kind}: rule}}")
 
 
 def in_words(recipes: Sequence[Recipe]) -> str:

@@ -152,8 +152,15 @@ def upsampling(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Ma
     factors = each(layer.size, x.rank)
     size = sizes_after(x, site, x.channels_first)[0]
     axes = tuple(axis.upsample(f, min(reach, 1)) for axis, f in zip(x.axes, factors, strict=True))
-    reasons = (*x.reasons, f"{site.name} interpolates beyond its window") if reach else x.reasons
-    return x.then(site.layer(type(layer), config_of(layer), x), shape=site.shape, size=size, axes=axes, reasons=reasons)
+    reasons = (*x.reasons, f"{site.name} makes cells that no window belongs to")
+    return x.then(
+        site.layer(type(layer), config_of(layer), x),
+        shape=site.shape,
+        size=size,
+        axes=axes,
+        reasons=reasons,
+        approximate=True,
+    )
 
 
 def pad_operation(op: Any, x: Map, *args: Any, site: Site, **kwargs: Any) -> Map:

@@ -87,7 +87,7 @@ def rows(x: Map) -> np.ndarray | None:
 def convolution_config(layer: keras.layers.Layer, x: Map, units: int) -> tuple[dict[str, Any], Any]:
     """The config of a Dense layer's convolution, and the activation it cannot hold (one along the wrong axis)."""
     source = config_of(layer)
-    names = ("activation", "trainable", "dtype")
+    names = ("activation", "trainable", "dtype", "activity_regularizer")
     roles = ("initializer", "regularizer", "constraint")
     weights = [f"{w}_{role}" for w in ("kernel", "bias") for role in roles]
     config = {name: source[name] for name in (*names, *weights) if name in source}

@@ -100,8 +100,10 @@ def _group(layer: keras.layers.GroupNormalization, x: Map, split: Any, i: int, g
     rows = np.arange(i * (x.channels // groups), (i + 1) * (x.channels // groups))
     arrange = {name: Arrange(rows) for name in _keras.arrays(layer)}
     source = config_of(layer)
-    shared = ("epsilon", "center", "scale", "dtype", "trainable", "beta_initializer", "gamma_initializer")
-    config = {name: source[name] for name in shared} | {"axis": -1}
+    roles = [f"{w}_{role}" for w in ("beta", "gamma") for role in ("initializer", "regularizer", "constraint")]
+    config = {name: source[name] for name in ("epsilon", "center", "scale", "dtype", "trainable", *roles)} | {
+        "axis": -1
+    }
     return site.layer(
         keras.layers.LayerNormalization, config, split.part(i), source=layer, arrange=arrange, suffix=f"group{i}"
     )

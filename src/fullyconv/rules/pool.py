@@ -100,9 +100,12 @@ def _positions(channels: int, shape: tuple[int, ...]) -> Any:
 
 
 def _pooled(x: Map, kind: str, sizes: tuple[int, ...], strides: tuple[int, ...], site: Site, suffix: str = "") -> Map:
-    config = {"pool_size": sizes, "strides": strides, "padding": "valid"}
-    config |= {"data_format": x.data_format, "dtype": x.dtype}
+    config = {"pool_size": sizes, "strides": strides, "padding": "valid", "data_format": x.data_format}
+    short = kind == "Average" and x.dtype in ("float16", "bfloat16")  # whose sums over a window overflow
+    config["dtype"] = "float32" if short else x.dtype
     recipe = site.layer(class_of_rank(f"{kind}Pooling", x.rank), config, x, suffix=suffix)
+    if short:
+        recipe = site.operation(_keras.core_operations.Cast, {"dtype": x.dtype}, recipe, suffix="shortened")
     return x.then(recipe, axes=slid(x, sizes, strides, ((0, 0),) * x.rank))
 
 

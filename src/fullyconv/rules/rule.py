@@ -309,8 +309,12 @@ def _recipes(inputs: Any) -> Any:
 
 
 def config_of(layer: keras.layers.Layer) -> dict[str, Any]:
-    """A config of the layer that can be changed."""
-    return dict(layer.get_config())
+    """A config of the layer that can be changed; without LoRA, which is folded into the kernel."""
+    config = dict(layer.get_config())
+    if getattr(layer, "lora_enabled", False):
+        for name in ("lora_rank", "lora_alpha"):
+            config.pop(name, None)
+    return config
 
 
 def describe_size(size: tuple[Number, ...]) -> str:
