@@ -139,7 +139,9 @@ class _Check:
         classifier, network = logits(model, fcn.model, self.until, replaced, any_size=bool(options.get("skip")))
         self.classifier, self.network = compile(classifier), compile(network)
         self.scale = 1.0
-        self.images = [self._widened(image) for image in images] if images else self._noise_images()
+        self.images = (
+            [self._widened(image) for image in images] if images is not None and len(images) else self._noise_images()
+        )
 
     def result(self) -> Verification:
         """Everything measured."""

@@ -67,6 +67,8 @@ def _convolution(layer: keras.layers.Layer, x: Map, site: Site) -> Map:
     if "bias" in _keras.arrays(layer):
         arrange["bias"] = Arrange()
     config, activation = convolution_config(layer, x, units)
+    if _for_matrices(layer):
+        site.note(f"{site.name}: its OrthogonalRegularizer is defined for matrices only, and was left out.")
     recipe = site.layer(class_of_rank("Conv", x.rank), config, x, source=layer, arrange=arrange)
     ones, zeros = (1,) * x.rank, ((0, 0),) * x.rank
     changes = {"size": ones, "channels": units, "shape": site.shape, "index": np.arange(units), "dtype": site.dtype}
@@ -94,7 +96,8 @@ def convolution_config(layer: keras.layers.Layer, x: Map, units: int) -> tuple[d
     config |= {"filters": units, "kernel_size": x.size, "strides": 1, "padding": "valid"}
     config |= {"data_format": x.data_format, "use_bias": "bias" in _keras.arrays(layer)}
     config["kernel_constraint"] = _over_kernel(config["kernel_constraint"], x.rank)
-    config["kernel_regularizer"] = _for_any_rank(config["kernel_regularizer"])
+    if _for_matrices(layer):
+        config["kernel_regularizer"] = None
     if not x.channels_first:
         return config, None
     return {**config, "activation": None}, layer.activation
@@ -112,6 +115,6 @@ def _over_kernel(constraint: Any, rank: int) -> Any:
     return constraint
 
 
-def _for_any_rank(regularizer: Any) -> Any:
-    """The regularizer, unless it is defined for matrices only."""
-    return None if (regularizer or {}).get("class_name") == "OrthogonalRegularizer" else regularizer
+def _for_matrices(layer: keras.layers.Layer) -> bool:
+    """Whether the kernel's regularizer is defined for matrices only."""
+    return isinstance(layer.kernel_regularizer, keras.regularizers.OrthogonalRegularizer)
