@@ -14,6 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import fullyconv
+from fullyconv import report
 from fullyconv.cli import app
 
 
@@ -416,3 +417,18 @@ def test_demo_where_it_cannot_write(folder: Path):
     assert failure("demo", "-o", "out") == (
         "Error: The folder 'out' cannot be made: File exists.\nGive another one with -o."
     )
+
+
+@pytest.mark.parametrize(
+    ("python", "command"),
+    [
+        ("the window:  fullyconv.convert(model, window=(224, 224))", "the window:  --window 224x224"),
+        ("the window:  fullyconv.convert(model, window=(224,))", "the window:  --window 224"),
+        ("for:  fullyconv.load(path, window=224)", "for:  --window 224"),
+        ("before it:  fullyconv.convert(model, until='conv')", "before it:  --until conv"),
+        ("Drop it with skip='resizing', and", "Drop it with --skip resizing, and"),
+        ("Convert the part before it with `until`.", "Convert the part before it with --until LAYER."),
+    ],
+)
+def test_remedies_are_options_of_the_command(python: str, command: str):
+    assert report.in_commands(python) == command

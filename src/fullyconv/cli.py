@@ -151,7 +151,7 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
 def _message(error: BaseException) -> str:
     """What to print for an error: its message, or for one nobody foresaw its first line and where to find more."""
     if isinstance(error, FullyConvError):
-        return f"Error: {error}"
+        return f"Error: {report.in_commands(str(error))}"
     if isinstance(error, KeyboardInterrupt):
         return "Stopped."
     first = (str(error).strip() or "no message").splitlines()[0][:200]

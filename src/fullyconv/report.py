@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -20,6 +21,28 @@ if TYPE_CHECKING:
     from fullyconv.plan import Plan
 
 Row = tuple[str, str, str, str]
+
+# How remedies that are written for Python read on the command line.
+IN_COMMANDS = (
+    (r"fullyconv\.(?:convert|load)\((?:model|path), (.*)\)", r"\1"),
+    (r"window=\((\d[\d, ]*?),?\)", lambda found: "--window " + found[1].replace(", ", "x")),
+    (r"window=(\d+)", r"--window \1"),
+    (r"(until|skip)='([^']*)'", r"--\1 \2"),
+    (r"with `until`", "with --until LAYER"),
+)
+
+
+def in_commands(text: str) -> str:
+    """A message, its remedies as options of the command line.
+
+    Example:
+        >>> fullyconv.report.in_commands("Give it:  fullyconv.convert(model, window=(224, 224))")
+        'Give it:  --window 224x224'
+    """
+    for pattern, replacement in IN_COMMANDS:
+        text = re.sub(pattern, replacement, text)
+    return text
+
 
 MEANINGS = {
     "exact": "every cell equals the classifier on its window",
