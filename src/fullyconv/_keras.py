@@ -226,12 +226,22 @@ def output_operations(model: Any) -> list[Any]:
     return found
 
 
+_TAKING = (numpy_operations.Take, numpy_operations.Concatenate, numpy_operations.Split)
+_REARRANGING = (
+    keras.layers.Flatten,
+    keras.layers.Permute,
+    keras.layers.Reshape,
+    numpy_operations.Reshape,
+    numpy_operations.Squeeze,
+    numpy_operations.Transpose,
+)
+
+
 def _before_taking(tensor: Any) -> Any:
-    """The tensor whose values a `take` of concatenated parts of it puts in another order."""
+    """The tensor whose values a `take` of concatenated parts of it, or a reshape, puts in another order."""
     operation, node, _ = tensor._keras_history
-    moving = (numpy_operations.Take, numpy_operations.Concatenate, numpy_operations.Split)
-    if not isinstance(operation, numpy_operations.Take):
-        return tensor
+    taking = isinstance(operation, numpy_operations.Take)
+    moving = _TAKING if taking else _REARRANGING
     while isinstance(operation, moving):
         tensor = operation._inbound_nodes[node].input_tensors[0]
         operation, node, _ = tensor._keras_history
