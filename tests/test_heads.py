@@ -257,8 +257,13 @@ def test_activation_strings(activation):
 @pytest.mark.parametrize("activation", [None, "sigmoid"])
 def test_a_head_of_one_unit_and_a_regression(units, activation):
     x = keras.Input((*WINDOW, 1))
-    y = layers.Dense(units, activation)(layers.Flatten()(layers.Conv2D(3, 3, activation="relu")(x)))
-    check(nets.prepare(keras.Model(x, y)))
+    kernel = np.random.default_rng(0).normal(size=(99, units)).astype("float32")
+    kernel[::2] *= -1  # one unit must tell two images apart, whatever a backend's own first kernel would do
+    y = layers.Flatten()(layers.Conv2D(3, 3, activation="relu", kernel_initializer="ones")(x))
+    model = keras.Model(x, layers.Dense(units, activation)(y))
+    first = model.layers[-1].kernel
+    first.assign(np.resize(kernel, first.shape))
+    check(nets.prepare(model))
 
 
 # ------------------------------------------------------------------------------------ heads without a Dense
