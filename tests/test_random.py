@@ -24,7 +24,7 @@ SETTINGS = settings(
     phases=(Phase.explicit, Phase.generate),  # a failing network is printed as it is: shrinking one takes minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-# Open: behind a Cropping, a layer that pads does so inside the image, which the receptive field does not count, so that
+# Open: behind a Cropping, a layer that pads does so inside the image, which the receptive field does not count:
 # cells near that edge are called interior. Run with FULLYCONV_RANDOM=1 until geometry.Axis counts it, then always again.
 pytestmark = [
     pytest.mark.numerical,
