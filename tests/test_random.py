@@ -25,7 +25,7 @@ SETTINGS = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 # Open: behind a Cropping, a layer that pads does so inside the image, which the receptive field does not count:
-# cells near that edge are called interior. Run with FULLYCONV_RANDOM=1 until geometry.Axis counts it, then always again.
+# cells near that edge are called interior. Run with FULLYCONV_RANDOM=1 until geometry.Axis counts it.
 pytestmark = [
     pytest.mark.numerical,
     pytest.mark.skipif("FULLYCONV_RANDOM" not in os.environ, reason="an open defect: see the comment in the file"),
