@@ -29,6 +29,14 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"keras backend: {os.environ['KERAS_BACKEND']}"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Gives every test the same weights each time, whichever tests ran before it in its process."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture
 def tally(record_property):
     """Records how many cells a test compared; comparing none fails it."""

@@ -110,7 +110,7 @@ def test_convert_options_reach_the_plan(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(fullyconv, "plan", spy)
     options = ["--window", "12x10", "--pool", "drop", "--context", "global", "--until", "pool", "--skip", "resizing"]
     assert run("convert", "small.keras", "-o", "fcn.keras", "--stride", "1x2", *options).exit_code == 0
-    wanted = {"window": (12, 10), "pool": "drop", "context": "global", "until": "pool", "skip": ["resizing"]}
+    wanted = {"window": (12, 10), "pool": "drop", "context": "global", "until": "pool", "skip": ("resizing",)}
     assert seen == wanted | {"stride": (1, 2)}
 
 
@@ -274,7 +274,7 @@ def test_heatmap_of_denser_maps(folder: Path):
     assert f"{best:8.4f}  class " in done.stdout
     fullyconv.convert(small()).save("fcn.keras")
     assert failure("heatmap", "fcn.keras", "photo.png", "-o", "map.png", "--stride", "1") == (
-        "Error: 'fcn.keras' has a stride already.\nGive the classifier, or no --stride."
+        "Error: 'fcn.keras' is converted already: --stride comes too late.\nGive the classifier, or no --stride."
     )
 
 

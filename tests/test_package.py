@@ -30,7 +30,7 @@ ORDER = [
     *("convert", "reference", "verify"),
     *("preprocessing", "images", "labels", "statedict", "pretrained"),
     *("colours", "render", "heatmap"),
-    *("report", "demo", "cli", "__main__"),
+    *("report", "demo", "cli.app", "cli.options", "cli.conversion", "cli.pictures", "cli", "__main__"),
 ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 
 import keras
 import numpy as np
@@ -24,12 +23,7 @@ SETTINGS = settings(
     phases=(Phase.explicit, Phase.generate),  # a failing network is printed as it is: shrinking one takes minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-# Open: behind a Cropping, a layer that pads does so inside the image, which the receptive field does not count:
-# cells near that edge are called interior. Run with FULLYCONV_RANDOM=1 until geometry.Axis counts it.
-pytestmark = [
-    pytest.mark.numerical,
-    pytest.mark.skipif("FULLYCONV_RANDOM" not in os.environ, reason="an open defect: see the comment in the file"),
-]
+pytestmark = pytest.mark.numerical
 
 
 def prepared(spec):

@@ -92,6 +92,25 @@ def test_branches_of_different_length_are_cropped_at_their_end(tally):
     tally(nets.check_sizes(model, fcn, **SPARSE))
 
 
+@pytest.mark.numerical
+@pytest.mark.parametrize("crop", [(2, 0), (0, 2), (1, 1)])
+@pytest.mark.parametrize("sliced", [False, True])
+def test_padding_where_the_map_was_cropped_stands_inside_the_image(crop, sliced, tally):
+    """A cell that reads such padding depends on where the image ends, though its pixels all lie inside."""
+    x = keras.Input((17, 2))
+    y = layers.Conv1D(4, 2, strides=2, activation="relu")(x)
+    y = y[:, crop[0] : 8 - crop[1]] if sliced else layers.Cropping1D(crop)(y)
+    y = layers.Conv1D(4, 3, padding="same", activation="relu")(y)
+    model = nets.prepare(keras.Model(x, layers.Dense(3)(layers.Flatten()(y))))
+    fcn = fullyconv.convert(model)
+    assert fcn.exactness == "native"
+    ((low, high),) = fcn.grid.receptive_field
+    assert low < 0
+    assert high > 17
+    nets.check_native(model, fcn)
+    tally(nets.check_sizes(model, fcn, **SPARSE))
+
+
 def _application(build, window, seed=0):
     keras.utils.set_random_seed(seed)
     return nets.prepare(build(weights=None, input_shape=(*window, 3), classes=10, classifier_activation=None), count=4)

@@ -118,14 +118,30 @@ class Axis:
         return low >= 0 and high + (self.native - 1) * self.stride <= self.window
 
     def slide(self, kernel: int, stride: int = 1, left: int = 0, right: int = 0) -> Axis:
-        """The axis after something of this kernel and stride slides over it, padded as told."""
-        low, high = self.field
+        """The axis after something of this kernel and stride slides over it, padded as told.
+
+        Padding counts as lying outside the image. Where the map was cropped it stands inside, so that the field is
+        widened by the pixels that were lost: a cell that reads padding is never called one that does not.
+        """
+        before, after = self._lost()
+        low = self.field[0] - (before if left > 0 else 0)
+        high = self.field[1] + (after if right > 0 else 0)
         return replace(
             self,
             stride=_plain(self.stride * stride),
             field=(_plain(low - left * self.stride), _plain(high + (kernel - 1 - left) * self.stride)),
             length=self.length.then(1, left + right - kernel + stride, stride),
         )
+
+    def _lost(self) -> tuple[Number, Number]:
+        """Pixels before the first cell and behind the last that were cells once, and were cropped."""
+        low, high = self.field
+        if math.isinf(low):
+            return (0, 0)
+        period = math.prod(over for _, _, over in self.length.links)
+        sizes = range(self.window, self.window + period)
+        rest = max(n - high - (self.length(n) - 1) * self.stride for n in sizes)
+        return (max(0, low // self.stride * self.stride), max(0, rest // self.stride * self.stride))
 
     def upsample(self, factor: int, reach: int = 0) -> Axis:
         """The axis after each cell became `factor` cells, interpolated from `reach` neighbours."""

@@ -15,6 +15,7 @@ from fullyconv.inputs import what_enters
 from fullyconv.rules import PINS, REFUSED, RULES
 from fullyconv.rules.flatten import unfolded
 from fullyconv.rules.fragments import interleaved
+from fullyconv.rules.places import OfPlaces
 from fullyconv.rules.rule import Blueprint, Decline, Map, Places, Recipe, Site, describe_size
 
 
@@ -118,6 +119,8 @@ class Walk:
         rule = _keras.rule_for(operation, self.rules)
         if rule is None:
             raise _no_rule(operation)
+        if any(isinstance(x, Places) for x in keras.tree.flatten((args, kwargs))) and not isinstance(rule, OfPlaces):
+            raise Decline("computes with a single line of a map", "leave that computation out")
         out = rule(operation, *args, site=site, **_without_training(kwargs))
         self.contexts = self.contexts | site.contexts
         return out

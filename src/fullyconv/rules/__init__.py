@@ -21,7 +21,7 @@ from fullyconv.rules.normalization import (
     spectral_normalization,
     unit_normalization,
 )
-from fullyconv.rules.places import get_item, no_places, places_or, split, take
+from fullyconv.rules.places import OfPlaces, get_item, no_places, places_or, split, take
 from fullyconv.rules.pointwise import activation, along_channels, dropout, elementwise, prelu, rescaling, softmax
 from fullyconv.rules.pool import adaptive, average_pooling, global_average, global_max, max_pooling, reduction
 from fullyconv.rules.rule import Rule, dropped, kept
@@ -203,7 +203,7 @@ RULES: dict[type, Rule] = {
     _numpy.Split: split,
     _numpy.Squeeze: squeeze,
     _numpy.Swapaxes: swapaxes,
-    _numpy.Take: take,
+    _numpy.Take: OfPlaces(take),
     _numpy.Transpose: transpose,
 }
 

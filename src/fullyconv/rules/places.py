@@ -7,7 +7,7 @@ from a map. The first half of this file writes them; the second reads them again
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fullyconv import _keras
@@ -37,6 +37,17 @@ def cell_of_position(x: Map, target: Map, i: int, ratio: int, site: Site) -> Rec
     return site.operation(ops.Minimum, {}, low, last, suffix=f"clip{i}")
 
 
+@dataclass(frozen=True)
+class OfPlaces:
+    """A rule that is also given places; every other rule is given maps only."""
+
+    rule: Rule
+
+    def __call__(self, op: Any, *args: Any, site: Site, **kwargs: Any) -> Any:
+        """As the rule."""
+        return self.rule(op, *args, site=site, **kwargs)
+
+
 def places_or(rule: Rule) -> Rule:
     """The rule of an operation that also counts places: they stay places."""
 
@@ -48,7 +59,7 @@ def places_or(rule: Rule) -> Rule:
         counted = _COUNTED.get(type(op))
         return replace(x, recipe=recipe, **(counted(x, *args) if counted else {}))
 
-    return either
+    return OfPlaces(either)
 
 
 def no_places(op: Any, x: Any, *_: Any, site: Site, **__: Any) -> Map:
@@ -78,29 +89,36 @@ _COUNTED: dict[type, Callable[..., dict[str, Any]]] = {
 
 
 def get_item(op: Any, x: Map, key: Any, *, site: Site, **_: Any) -> Map | Places:
-    """One line of a map, whose places are counted; or some of its channels."""
-    recipe = site.operation(type(op), {}, x, key)
-    lines = [i for i, axis in enumerate(x.spatial) if len(key) > axis and isinstance(key[axis], slice)]
-    if x.is_map and len(lines) == 1 and sum(isinstance(k, slice) for k in key) == 1:
+    """One line of a map, whose places are counted; or some of its channels; or a crop at its ends."""
+    key = tuple(key) if isinstance(key, (tuple, list)) else (key,)  # a file holds lists
+    lines = [i for i, axis in enumerate(x.spatial) if x.is_map and isinstance(key[min(axis, len(key) - 1)], slice)]
+    if len(lines) == 1 and len(key) == x.rank + 2 and sum(isinstance(k, int) for k in key) == x.rank + 1:
         cells = key[x.spatial[lines[0]]]
         start, step = cells.start or 0, cells.step or 1
+        recipe = site.operation(type(op), {}, x, key)
         return Places(recipe, x, lines[0], length=x.axes[lines[0]].length.then(1, step - 1 - start, step))
-    if x.is_map and _keeps_batch(x, key):
-        return _cropped(x, recipe, key, site)
+    whole = _whole_key(x, key)
+    if whole is not None:
+        return _cropped(x, site.operation(type(op), {}, x, whole), whole, site)
     raise Decline(f"takes a part of a tensor of shape {x.shape}", "slice channels, or positions at the ends")
 
 
-def _keeps_batch(x: Map, key: Any) -> bool:
-    """Whether a key is of slices that count positions from the ends, and keeps the batch."""
-    plain = all(isinstance(k, slice) and k.step in (None, 1) for k in key)
-    return plain and len(key) == x.rank + 2 and key[0] == slice(None) and all(_from_ends(key[a]) for a in x.spatial)
+def _whole_key(x: Map, key: tuple[Any, ...]) -> tuple[slice, ...] | None:
+    """A key of slices, one an axis, that crops the map at its ends: or None where it does something else."""
+    if not x.is_map or any(not isinstance(k, slice) and k is not Ellipsis for k in key):
+        return None
+    place = key.index(Ellipsis) if Ellipsis in key else len(key)
+    missing = (slice(None),) * (x.rank + 2 - sum(isinstance(k, slice) for k in key))
+    whole = [*key[:place], *missing, *key[place + 1 :]]
+    if whole[0] != slice(None) or any(k.step not in (None, 1) for k in whole):
+        return None
+    for axis, n in zip(x.spatial, x.size, strict=True):
+        start, stop, _ = whole[axis].indices(n)
+        whole[axis] = slice(start or None, stop - n or None)
+    return tuple(whole)
 
 
-def _from_ends(k: slice) -> bool:
-    return (k.start or 0) >= 0 and (k.stop is None or k.stop < 0)
-
-
-def _cropped(x: Map, recipe: Recipe, key: Any, site: Site) -> Map:
+def _cropped(x: Map, recipe: Recipe, key: tuple[slice, ...], site: Site) -> Map:
     channel = x.channel_axis % (x.rank + 2) - 1
     pads = tuple((-(key[a].start or 0), key[a].stop or 0) for a in x.spatial)
     size = tuple(n for i, n in enumerate(site.shape) if i != channel)

@@ -1,0 +1,153 @@
+"""The command `fullyconv`: its frame. Commands are functions made by `command`; each file beside this one has a few.
+
+Exit codes: 0 done, 1 it does not hold, is refused or cannot be read, 2 the command was misspelt. Errors are a few lines
+on stderr; `--debug` shows the traceback. Keras is imported only inside the commands, after its backend is chosen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Annotated, Any, get_args
+
+import typer
+
+from fullyconv import backend, report
+from fullyconv.errors import FullyConvError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    """Print the version and stop, if it was asked for."""
+    if wanted:
+        typer.echo(f"fullyconv {metadata.version('fullyconv')}")
+        raise typer.Exit
+
+
+@dataclass(frozen=True)
+class Group:
+    """Options that several commands share, and that become one argument of the command's function.
+
+    Args:
+        make: Returns the argument; its parameters are the options.
+    """
+
+    make: Callable[..., Any]
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """The options, by name."""
+        return dict(inspect.signature(self.make, eval_str=True).parameters)
+
+
+@app.callback()
+def _app(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Turn trained Keras classifiers into fully convolutional networks, and prove it.
+
+    A classifier answers for one window, such as 224 x 224 pixels. Its fully convolutional form has the same weights
+    and answers at every position of an image of any size.
+
+    \b
+    Try it:
+      fullyconv demo                                       a trained network, three photos
+      fullyconv plan VGG16 --random-weights                what each layer becomes
+      fullyconv convert classifier.keras -o fcn.keras      convert, verify, write
+      fullyconv heatmap fcn.keras photo.jpg -o map.png     where the classifier sees what
+    """  # noqa: D301  # the backspace is meant: it keeps the lines apart
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a function a command: choose the backend before it runs, report its errors in a few lines."""
+    own = inspect.signature(function, eval_str=True).parameters
+    groups = {name: group for name, p in own.items() for group in get_args(p.annotation) if isinstance(group, Group)}
+    shared = {option: p for group in reversed(groups.values()) for option, p in group.options.items()}
+    arguments = {name: p for name, p in shared.items() if _is_argument(p)}
+    options = arguments | {name: p for name, p in own.items() if name not in groups} | shared
+
+    @functools.wraps(function)
+    def run(*, debug: bool, **given: Any) -> None:
+        try:
+            _prepare()
+            made = {name: g.make(**{option: given.pop(option) for option in g.options}) for name, g in groups.items()}
+            function(**made, **given)
+        except (Exception, KeyboardInterrupt) as error:
+            if debug or isinstance(error, typer.Exit | typer.BadParameter):
+                raise
+            typer.echo(_message(error), err=True)
+            raise typer.Exit(1) from None
+
+    options["debug"] = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in options.values()]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return app.command()(run)
+
+
+def _is_argument(parameter: inspect.Parameter) -> bool:
+    return any(isinstance(part, typer.models.ArgumentInfo) for part in get_args(parameter.annotation))
+
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def _message(error: BaseException) -> str:
+    """What to print for an error: its message, or for one nobody foresaw its first line and where to find more."""
+    if isinstance(error, FullyConvError):
+        return f"Error: {report.in_commands(str(error))}"
+    if isinstance(error, KeyboardInterrupt):
+        return "Stopped."
+    first = (str(error).strip() or "no message").splitlines()[0][:200]
+    return f"Error: {type(error).__name__}: {first}\nThis was not foreseen; --debug shows where it happened."
+
+
+def _prepare() -> None:
+    """Choose this process's backend and quiet what other libraries print, unless Keras is there already."""
+    if "keras" in sys.modules:
+        return
+    if not backend.chosen() and not backend.is_installed(backend.configured()):
+        typer.echo(
+            f"Using Keras's OpenVINO backend: KERAS_BACKEND is not set, and {backend.configured()} is not installed.",
+            err=True,
+        )
+        os.environ[backend.VARIABLE] = "openvino"
+    backend.require()
+    if (backend.chosen() or backend.configured()) != "tensorflow":
+        sys.modules["tensorflow"] = None  # type: ignore[assignment]  # Keras imports it to save, at 2 s and 4 lines
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.simplefilter("ignore")
+    with _no_stderr():
+        import absl.logging
+        import keras  # noqa: F401
+    absl.logging.set_verbosity(absl.logging.ERROR)
+
+
+@contextlib.contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Drop what is written to the process's stderr, by C++ too."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

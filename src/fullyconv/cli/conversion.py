@@ -1,0 +1,93 @@
+"""The commands that convert a model and say what holds: convert, plan, verify."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import fullyconv
+from fullyconv import report
+from fullyconv.cli.app import command
+from fullyconv.cli.options import (
+    Classifier,
+    Conversion,
+    Preprocess,
+    Size,
+    check_output,
+    load,
+    parse_size,
+    picture,
+)
+from fullyconv.errors import VerificationError
+
+
+@command
+def convert(
+    source: Classifier,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.keras", help="The file to write.")],
+    options: Conversion,
+) -> None:
+    """Convert MODEL, verify the result against it, and write it.
+
+    The result is a plain .keras file that stock Keras opens. It is compared with MODEL before it is written; where
+    they differ, nothing is written.
+    """
+    check_output(output, ".keras")
+    model = source.open()
+    planned = fullyconv.plan(model, **options)
+    report.show_plan(planned, report.terminal())
+    fcn = fullyconv.convert(planned)
+    proof = fullyconv.verify(model, fcn)
+    typer.echo(proof)
+    if not (proof.native_ok and proof.size_ok):
+        raise VerificationError(f"'{output}' was not written: the conversion does not hold, as the report above says.")
+    fcn.save(output)
+    typer.echo(f"Wrote {output} ({output.stat().st_size / 1e6:,.1f} MB).")
+
+
+@command
+def plan(
+    source: Classifier,
+    options: Conversion,
+    size: Annotated[
+        Size | None, typer.Option(parser=parse_size, metavar="HxW", help="Say what an image of this size gives.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what each layer of MODEL would become.
+
+    Nothing is built or written. Layers that cannot be converted are named, all at once.
+    """
+    planned = fullyconv.plan(source.open(), **options)
+    if as_json:
+        typer.echo(json.dumps(report.plan_as_json(planned, size), indent=2))
+        return
+    report.show_plan(planned, report.terminal())
+    for line in report.cells_of(planned, size) if size else ():
+        typer.echo(line)
+
+
+@command
+def verify(
+    source: Classifier,
+    fcn: Annotated[Path, typer.Argument(metavar="FCN", help="The converted network, as fullyconv convert wrote it.")],
+    image: Annotated[
+        list[Path] | None, typer.Option(help="Compare on this picture instead of noise. May be repeated.")
+    ] = None,
+    preprocess: Preprocess = None,
+    window: Annotated[
+        Size | None, typer.Option(parser=parse_size, metavar="HxW", help="FCN's window, where its file lost it.")
+    ] = None,
+) -> None:
+    """Measure whether FCN answers as MODEL does.
+
+    They are compared at MODEL's window, at other sizes, and on every window of a larger image.
+    """
+    model = source.open()
+    network = load(fcn, window, source.unsafe)
+    proof = fullyconv.verify(model, network, images=[picture(network, path, preprocess) for path in image or ()])
+    typer.echo(proof)
+    raise typer.Exit(0 if proof.ok else 1)

@@ -1,0 +1,202 @@
+"""What several commands share: the model they are about, how it is converted, the files they read and write."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+import fullyconv
+from fullyconv.cli.app import Group
+from fullyconv.errors import GeometryError, OutputError
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Size(tuple[int, ...]):
+    """A size given on the command line, such as 224x224."""
+
+
+def parse_size(text: str, what: str = "a size: write it as 224x224 (height x width)") -> Size:
+    """The sizes in a text such as 224x224."""
+    parts = text.lower().split("x")
+    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        msg = f"'{text}' is not {what}."
+        raise typer.BadParameter(msg)
+    return Size(int(part) for part in parts)
+
+
+def parse_stride(text: str) -> int | Size:
+    """The stride in a text such as 8, or 8x16 for one an axis."""
+    steps = parse_size(text, "a stride: write it as 8, or as 8x16 (height x width)")
+    return steps if len(steps) > 1 else steps[0]
+
+
+def _conversion(
+    window: Annotated[
+        Size | None,
+        typer.Option(parser=parse_size, metavar="HxW", help="The size the model was trained on, where it accepts any."),
+    ] = None,
+    pool: Annotated[
+        Literal["window", "drop", "global"],
+        typer.Option(
+            help="What the head's global pooling becomes: the pooling of each window (exact), nothing (one cell for "
+            "each position of the last map: a class activation map), or kept (one answer an image)."
+        ),
+    ] = "window",
+    context: Annotated[
+        Literal["window", "global"],
+        typer.Option(help="What squeeze-and-excite looks at: the window around each cell, or the whole image."),
+    ] = "window",
+    stride: Annotated[
+        Size | None,
+        typer.Option(
+            parser=parse_stride, metavar="K|KYxKX", help="Pixels from cell to cell, to divide the network's own."
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="LAYER", help="Convert up to this layer and return its map.")
+    ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="Drop leading layers that pin the size: 'resizing'. May be repeated."),
+    ] = None,
+) -> dict[str, Any]:
+    """The options of a conversion, by name."""
+    return {
+        "window": window,
+        "pool": pool,
+        "context": context,
+        "stride": stride,
+        "until": until,
+        "skip": tuple(skip or ()),
+    }
+
+
+Conversion = Annotated[dict[str, Any], Group(_conversion)]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The model a command is about.
+
+    Args:
+        name: Its path, or the name of one of `keras.applications`.
+        random_weights: Whether the latter is given random weights.
+        unsafe: Whether its file may run code.
+    """
+
+    name: str
+    random_weights: bool
+    unsafe: bool
+
+    def open(self) -> keras.Model:
+        """The model; what Keras prints while it fetches weights goes to stderr."""
+        from fullyconv.model_files import open_model
+
+        with contextlib.redirect_stdout(sys.stderr):
+            return open_model(self.name, random_weights=self.random_weights, unsafe=self.unsafe)
+
+    def converted(self, options: dict[str, Any]) -> fullyconv.FullyConv:
+        """The converted network in its file, or what the classifier in it is converted to."""
+        if not _is_converted(Path(self.name)):
+            return fullyconv.convert(self.open(), **options)
+        defaults = _conversion()
+        changed = [name for name, value in options.items() if name != "window" and value != defaults[name]]
+        if changed:
+            raise GeometryError(
+                f"'{self.name}' is converted already: --{changed[0]} comes too late.\nGive the classifier, or no "
+                f"--{changed[0]}."
+            )
+        return load(Path(self.name), options["window"], self.unsafe)
+
+
+Model = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A .keras, .h5 or .hdf5 file, or a keras.applications name such as VGG16."),
+]
+Network = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A classifier, which is converted first, or a converted network.")
+]
+RandomWeights = Annotated[
+    bool, typer.Option("--random-weights", help="Give a keras.applications model random weights; fetch nothing.")
+]
+Unsafe = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe",
+        help="Let the model file run Python code it carries (Lambda layers). That code can do anything you can do on "
+        "this machine: only for files whose author you trust.",
+    ),
+]
+
+
+def _classifier(model: Model, random_weights: RandomWeights = False, unsafe: Unsafe = False) -> Source:
+    """The classifier that was named."""
+    return Source(model, random_weights, unsafe)
+
+
+def _network(model: Network, random_weights: RandomWeights = False, unsafe: Unsafe = False) -> Source:
+    """The classifier or converted network that was named."""
+    return Source(model, random_weights, unsafe)
+
+
+Classifier = Annotated[Source, Group(_classifier)]
+ClassifierOrNetwork = Annotated[Source, Group(_network)]
+Preprocess = Annotated[
+    Literal["tf", "torch", "caffe", "unit", "none"] | None,
+    typer.Option(
+        help="What the model expects pixels 0..255 to become: -1..1 (tf), ImageNet's mean and deviation (torch), "
+        "BGR less the mean (caffe), 0..1 (unit), or nothing (none). By default what FCN's file says."
+    ),
+]
+
+
+def check_output(path: Path, *endings: str) -> None:
+    """Refuse a file that could not be written, before the work is done."""
+    if path.suffix.lower() not in endings:
+        lossy = path.suffix.lower() in (".h5", ".hdf5")
+        reason = "HDF5 loses a functional model's operations. End its name in" if lossy else "its name must end in"
+        msg = f"'{path}' cannot be written: {reason} {' or '.join(endings)}."
+        raise OutputError(msg)
+    if not path.parent.is_dir():
+        msg = f"'{path}' cannot be written: there is no folder '{path.parent}'.\nCreate it first."
+        raise OutputError(msg)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        msg = f"'{path}' cannot be written: {'it is a folder' if path.is_dir() else 'its folder is read-only'}."
+        raise OutputError(msg)
+
+
+def load(path: Path, window: Size | None, unsafe: bool) -> fullyconv.FullyConv:
+    """The converted network in a file."""
+    from fullyconv.model_files import check_file
+
+    check_file(path)
+    return fullyconv.load(path, window=window, safe_mode=not unsafe)
+
+
+def picture(fcn: fullyconv.FullyConv, path: Path, mode: str | None) -> Any:
+    """A picture as the network takes it."""
+    from fullyconv.images import read_image
+    from fullyconv.preprocessing import preprocess
+
+    first = fcn.data_format == "channels_first"
+    pixels = read_image(path, fcn.model.inputs[0].shape[1 if first else -1], notes=[])
+    if any(n < least for n, least in zip(pixels.shape, fcn.window, strict=False)):
+        raise fullyconv.InputTooSmallError(pixels.shape[:2], fcn.window)
+    return preprocess(pixels.transpose(2, 0, 1) if first else pixels, mode or fcn.preprocess, fcn.data_format)
+
+
+def _is_converted(path: Path) -> bool:
+    """Whether the file is a network that this package has converted."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "fullyconv.json" in archive.namelist()
