@@ -130,21 +130,22 @@ def parameters(operation: Operation) -> dict[str, Any]:
 def arrays(layer: keras.layers.Layer) -> dict[str, Callable[[], np.ndarray]]:
     """The layer's weights by name, each copied when called, with LoRA folded into the kernel."""
     fetch: dict[str, Callable[[], np.ndarray]] = {
-        w.name: partial(host_copy, w) for w in layer.weights if not w.name.startswith("lora_")
+        w.name: partial(value_of, w) for w in layer.weights if not w.name.startswith("lora_")
     }
     if getattr(layer, "lora_enabled", False):
         fetch["kernel"] = lambda: np.array(keras.ops.convert_to_numpy(layer.kernel))
     return fetch
 
 
-def host_copy(variable: keras.Variable) -> np.ndarray:
-    """A variable's value as an array that nothing else holds.
+def value_of(variable: keras.Variable) -> np.ndarray:
+    """A variable's value as an array to make another variable from.
 
-    On torch Keras hands out the memory itself; a jax array keeps the copy that NumPy asks it for.
+    On torch Keras hands out the memory itself, which is copied. On jax this is a view, which `_fitting` copies: an
+    array would be copied twice, and kept until Python next collects garbage.
     """
     if keras.backend.backend() == "jax":
         with suppress(BufferError, RuntimeError, TypeError, ValueError):  # on an accelerator, or of 16 bits
-            return np.array(np.from_dlpack(variable.value))
+            return np.from_dlpack(variable.value)
     value = keras.ops.convert_to_numpy(variable)
     return value.copy() if keras.backend.backend() == "torch" else value
 
@@ -171,14 +172,18 @@ def _created_with(layer: keras.layers.Layer, values: dict[str, Callable[[], np.n
         del layer.add_weight
 
 
-def _initializer(layer: keras.layers.Layer, name: str, value: Callable[[], np.ndarray]) -> Callable[..., np.ndarray]:
+def _initializer(layer: keras.layers.Layer, name: str, value: Callable[[], np.ndarray]) -> Callable[..., Any]:
     """What Keras calls for a variable's first value."""
     return lambda shape, **_: _fitting(layer, name, value(), shape)
 
 
-def _fitting(layer: keras.layers.Layer, name: str, value: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+def _fitting(layer: keras.layers.Layer, name: str, value: np.ndarray, shape: Sequence[int]) -> Any:
     if tuple(value.shape) != tuple(shape):
         raise ValueError(f"{layer.name}: weight {name} has shape {tuple(value.shape)}, expected {tuple(shape)}")
+    if keras.backend.backend() == "jax":
+        import jax.numpy as jnp  # noqa: PLC0415  # where jax is the backend, it is there
+
+        return jnp.array(value, copy=True)
     return value
 
 
