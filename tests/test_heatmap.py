@@ -283,7 +283,8 @@ def test_small_text_below(picture):
     lines = heatmap(Net(), picture)._footer(1)
     assert lines == [
         "Picture, 30 x 22 pixels: 6 x 4 windows of 8 x 8, one every 4 pixels.",
-        "A value is drawn at its window's centre. Dark: no window that fits into the picture has its centre there.",
+        "A value is drawn at its window's centre, upsampled between centres (bilinear, for display only).",
+        "Dim: seen by windows, but the centre of none. Darkest, behind the dashes: seen by no window.",
     ]
     assert heatmap(Net(), picture[:8, :8])._footer(1)[0] == "Picture, 8 x 8 pixels: one window of 8 x 8."
     assert heatmap(Net(), picture)._footer(20)[-1] == "The first 12 of 20 classes are drawn."
@@ -297,6 +298,7 @@ def test_cells_of_a_trunk_and_of_a_whole_picture(picture):
     assert result.top[0].box == ((8, 12), (20, 24))
     assert result._footer(1) == [
         "Picture, 30 x 22 pixels: 7 x 5 cells of 4 x 4, one every 4 pixels.",
+        "A value is drawn at its cell's centre, upsampled between centres (bilinear, for display only).",
         "Cells of the network's own map: each sees more of the picture than its square.",
     ]
     whole = Axis(WINDOW, stride=WINDOW, field=(-np.inf, np.inf), whole=True)
@@ -304,5 +306,5 @@ def test_cells_of_a_trunk_and_of_a_whole_picture(picture):
     result = heatmap(net, picture, classes=0)
     assert result.top[0].box == ((0, 22), (0, 30))
     assert result._footer(1) == ["Picture, 30 x 22 pixels: one answer for all of it."]
-    assert result._axes()[1].covered(30) == (0, 30)
+    assert result.placement.axes[1].covered(30) == (0, 30)
     result.picture()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module, metadata
 from pathlib import Path
+from types import ModuleType
 
 import keras
 import pytest
@@ -25,11 +26,12 @@ ORDER = [
     *("geometry", "model_files", "_keras"),
     *("rules.rule", "rules.order", "rules.places", "rules.fragments", "rules.conv"),
     *("rules.pool", "rules.flatten", "rules.pointwise", "rules.dense", "rules.normalization", "rules.merge", "rules"),
-    *("inputs", "walk", "plan"),
+    *("inputs", "walk", "cost", "plan"),
     *("_layout", "_layout_rules", "_openvino", "engine"),
     *("convert", "reference", "verify"),
     *("preprocessing", "images", "labels", "statedict", "pretrained"),
-    *("colours", "render", "heatmap"),
+    *("colours", "files", "render", "placement", "detections", "map_files", "reading", "heatmap"),
+    *("field_picture", "receptive"),
     *("report", "demo", "cli.app", "cli.options", "cli.conversion", "cli.pictures", "cli", "__main__"),
 ]
 
@@ -107,10 +109,12 @@ def test_unknown_names():
     assert set(fullyconv.__all__) <= set(dir(fullyconv))
 
 
-@pytest.mark.parametrize("name", ["convert", "heatmap", "plan", "reference", "verify"])
+@pytest.mark.parametrize("name", ["convert", "cost", "geometry", "heatmap", "plan", "reference", "verify"])
 def test_functions_are_not_hidden_by_their_modules(name: str):
     module = import_module(f"fullyconv.{name}")
-    assert getattr(fullyconv, name) is getattr(module, name)
+    assert isinstance(module, ModuleType)
+    home = import_module(f"fullyconv.{fullyconv._homes[name]}")
+    assert getattr(fullyconv, name) is getattr(home, name)
     done = python(f"import sys; import fullyconv.{name}; assert callable(fullyconv.{name}); fullyconv.{name}.__code__")
     assert done.returncode == 0, done.stderr
 

@@ -11,7 +11,7 @@ from PIL import Image
 from fullyconv import render
 from fullyconv.colours import colour_table
 from fullyconv.errors import OutputError
-from fullyconv.render import CellAxis, Panel, Scale
+from fullyconv.render import CellAxis, Mark, Panel, Scale
 
 SCALE = Scale(0.0, 1.0, "probability")
 
@@ -86,6 +86,11 @@ def test_covered_is_half_a_stride_around_the_centres_within_the_picture():
     assert CellAxis(1.0, 4.0, 3).covered(10) == (0.0, 10.0)
 
 
+def test_seen_is_half_a_window_around_the_centres_within_the_picture():
+    assert CellAxis(112.0, 32.0, 6, 112.0).seen(400) == (0.0, 384.0)
+    assert CellAxis(112.0, 32.0, 6).seen(400) == (96.0, 288.0)
+
+
 def photo_area(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(picture)[12 + 46 :, 24:][: size[0], : size[1]].astype(int)
 
@@ -102,11 +107,33 @@ def test_the_border_without_windows_is_grey_and_dark_and_the_inside_is_coloured(
     np.testing.assert_array_equal(area[149, 160:640, 0], area[20, 20, 0])
 
 
+def test_what_windows_see_is_dim_and_the_rest_is_darker_behind_dashes():
+    image = np.full((700, 800, 3), 200, np.uint8)
+    axes = (CellAxis(200.0, 100.0, 4, 200.0), CellAxis(200.0, 100.0, 5, 150.0))
+    area = photo_area(render.draw(image, [Panel(np.zeros((4, 5)), "x")], axes, SCALE), (700, 800))
+    dim, darkest = area[20, 400], area[20, 20]
+    assert darkest.max() < dim.min() < area[400, 400].max()
+    np.testing.assert_array_equal(area[:, 49], np.tile(darkest, (700, 1)))  # windows begin at column 50
+    assert {tuple(c) for c in area[:20, 50]} == {(226, 226, 226), tuple(dim)}
+    np.testing.assert_array_equal(area[699, 300], dim)  # the lowest windows end where the picture does
+
+
+def test_every_mark_is_framed_and_named_within_its_box():
+    axes = (CellAxis(350.0, 100.0, 1), CellAxis(350.0, 100.0, 1))
+    boxes = [((100, 200), (100, 200)), ((100, 200), (200, 300))]
+    panel = Panel(np.zeros((1, 1)), "a name that is too long", "", [Mark(box, "0.5") for box in boxes])
+    area = photo_area(render.draw(np.zeros((700, 700, 3), np.uint8), [panel], axes, SCALE), (700, 700))
+    for left in (100, 200):
+        np.testing.assert_array_equal(area[150, left + 1 : left + 4], 255)  # the left side of the frame
+        assert area[80:95, left + 5 : left + 95].max() > 200  # the name
+    np.testing.assert_array_equal(area[72:100, 301:], area[60, 400, 0])
+
+
 def test_the_box_shows_on_black_and_on_white():
     axes = (CellAxis(350.0, 100.0, 1), CellAxis(350.0, 100.0, 1))
     for background in (0, 255):
         image = np.full((700, 700, 3), background, np.uint8)
-        panel = Panel(np.zeros((1, 1)), "name", "", ((200, 500), (200, 500)), "0.5")
+        panel = Panel(np.zeros((1, 1)), "name", "", [Mark(((200, 500), (200, 500)), "0.5")])
         area = photo_area(render.draw(image, [panel], axes, SCALE), (700, 700))
         line = area[350, 198:208, 0]
         assert (line.max(), line.min()) == (255, 0)
@@ -117,7 +144,7 @@ def test_the_box_shows_on_black_and_on_white():
 def test_any_shape_and_number_of_panels_gives_a_page(count, shape):
     axes = tuple(CellAxis(n / 2, 5.0, 1) for n in shape)
     box = ((0, shape[0]), (0, shape[1]))
-    panels = [Panel(np.zeros((1, 1)), "a long name " * 9, "a remark", box, "0.123")] * count
+    panels = [Panel(np.zeros((1, 1)), "a long name " * 9, "a remark", [Mark(box, "0.123")] * 2)] * count
     picture = render.draw(np.zeros((*shape, 1), np.uint8), panels, axes, SCALE, ["a line of small text " * 4])
     assert 400 <= picture.width <= 2100
     assert 200 <= picture.height <= 4000

@@ -1,53 +1,40 @@
-"""A photograph in, the map of every class out, and a picture of it.
+"""A photograph in, the map of every class out, and a picture, boxes and files of it.
 
 fullyconv.heatmap(fcn, "coffee.png", classes="espresso").save("coffee-heat.png")
 """
 
 from __future__ import annotations
 
+import base64
+import html
 import io
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from fullyconv import render
-from fullyconv.errors import ImageError, LabelError
-from fullyconv.images import read_image
+from fullyconv import detections, map_files, render
+from fullyconv.detections import Box, Detection, Found
+from fullyconv.errors import GeometryError, LabelError
 from fullyconv.labels import find_class
-from fullyconv.preprocessing import Mode, describe
-from fullyconv.preprocessing import preprocess as prepare
+from fullyconv.placement import Placement
+from fullyconv.preprocessing import Mode
+from fullyconv.reading import Labels, Reader, Values
 
 if TYPE_CHECKING:
     from fullyconv.convert import FullyConv
     from fullyconv.geometry import Grid
 
 _SHOWN = 5  # how many classes `top` lists when none were asked for
-_NICE = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # upper ends of the colour bar for probabilities
+_NICE = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)  # upper ends of the colour bar for probabilities
 _PANELS = 12
+_OVERLAP = 0.2
 
-
-@dataclass(frozen=True)
-class Peak:
-    """The window in which a class has its highest value.
-
-    Args:
-        class_index: Index of the class.
-        label: Its name, or `"class 7"` where there are no names.
-        probability: Its value there (a score where the map holds no probabilities).
-        cell: The cell, `(row, column)`.
-        box: The window's half-open pixels: `((top, bottom), (left, right))`.
-    """
-
-    class_index: int
-    label: str
-    probability: float
-    cell: tuple[int, int]
-    box: tuple[tuple[float, float], tuple[float, float]]
+Peak = Detection  # what `top` lists
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,11 +47,13 @@ class Heatmap:
         map: Values `(rows, columns, classes)`, float32.
         grid: Where the cells are, in pixels of the photograph.
         image: The photograph `(height, width, channels)`, 0..255, as the network took it before preprocessing.
-        classes: Indices of the classes that are drawn, or `None` for the one with the highest value.
+        classes: Indices of the classes that are drawn; `None` for the one with the highest value, or with a threshold
+            for those that are detected.
         labels: Names of the classes, if there are any.
-        kind: `"probability"`, or `"score"` where the values are none (a linear head, or several sigmoid units).
+        kind: `"probability"`, `"logit"` where these were asked for, or `"score"` where the values are neither.
         notes: What was assumed, and what was changed in the picture; one sentence each.
         name: Name of the picture's file, if it had one.
+        threshold: Value from which on detections are drawn; `None` draws the best window.
     """
 
     map: np.ndarray
@@ -75,23 +64,71 @@ class Heatmap:
     kind: str = "probability"
     notes: tuple[str, ...] = ()
     name: str = ""
+    threshold: float | None = None
 
     @property
-    def top(self) -> list[Peak]:
+    def top(self) -> list[Detection]:
         """The best window of each class drawn, highest first; of the five highest classes where none were chosen."""
         highest = self.map.max(axis=(0, 1))
         chosen = self.classes if self.classes is not None else np.argsort(-highest, kind="stable")[:_SHOWN]
-        return sorted((self._peak(int(c)) for c in chosen), key=lambda peak: -peak.probability)
+        return sorted((self._best(int(c)) for c in chosen), key=lambda best: -best.probability)
+
+    def detections(
+        self, threshold: float = 0.5, overlap: float = _OVERLAP, *, per_class: bool = False
+    ) -> list[Detection]:
+        """The windows in which a class has a local maximum, without those that overlap a better one.
+
+        Args:
+            threshold: The least value, in the map's own values.
+            overlap: Largest intersection over union of two windows that are both kept, 0..1.
+            per_class: Whether windows of different classes leave each other alone. By default one place has one name.
+
+        Returns:
+            Detections of the classes chosen, or of all of them, highest first.
+
+        Raises:
+            GeometryError: A threshold that is no number, or an overlap outside 0..1.
+
+        Example:
+            >>> from fullyconv.geometry import Axis, Grid
+            >>> grid = Grid((Axis(8).slide(8, 4), Axis(8).slide(8, 4)))
+            >>> values = np.array([[[0.1], [0.9], [0.2], [0.7]]])
+            >>> found = Heatmap(values, grid, np.zeros((8, 20, 3))).detections()
+            >>> [(d.probability, d.box) for d in found]
+            [(0.9, ((0, 8), (4, 12))), (0.7, ((0, 8), (12, 20)))]
+        """
+        _check_numbers(threshold, overlap)
+        chosen = np.arange(self.map.shape[-1]) if self.classes is None else np.array(self.classes)
+        found = detections.local_maxima(self.map[..., chosen], threshold, self.placement.reach)
+        boxes = np.array([_corners(self.placement.box((int(i), int(j)))) for i, j, _ in found]).reshape(-1, 4)
+        groups = found[:, 2] if per_class else np.zeros(len(found))
+        kept = found[detections.suppress(boxes, groups, overlap)]
+        return [self._detection(int(chosen[k]), (int(i), int(j))) for i, j, k in kept]
 
     def label(self, class_index: int) -> str:
         """The name of a class, or `"class 7"` where there are no names."""
         return self.labels[class_index] if self.labels else f"class {class_index}"
 
+    def upsampled(self, class_index: int) -> np.ndarray:
+        """A class's values at every pixel of the photograph, for display: `(height, width)`, float32.
+
+        They are interpolated bilinearly between the centres of the windows, and are no answers of the network. NaN
+        where no cell is near: more than half a stride beyond the outermost centres.
+        """
+        size, axes = self.image.shape[:2], self.placement.axes
+        at = [np.arange(n) + 0.5 for n in size]
+        values = render.interpolate(self.map[..., class_index], axes, *at).astype(np.float32)
+        for axis, n, positions, turn in zip(axes, size, at, ((-1, 1), (1, -1)), strict=True):
+            low, high = axis.covered(n)
+            values = np.where(((positions >= low) & (positions < high)).reshape(turn), values, np.float32(np.nan))
+        return values
+
     def picture(self) -> Image.Image:
         """The photograph with the drawn classes over it, a panel each, as a Pillow image."""
-        peaks = self.top[:1] if self.classes is None else [self._peak(c) for c in self.classes]
-        panels = [self._panel(peak) for peak in peaks[:_PANELS]]
-        return render.draw(self.image, panels, self._axes(), self._scale(panels), self._footer(len(peaks)))
+        found = None if self.threshold is None else self.detections(self.threshold)
+        shown = self._shown(found)
+        panels = [self._panel(self._best(c), found) for c in shown[:_PANELS]]
+        return render.draw(self.image, panels, self.placement.axes, self._scale(panels), self._footer(len(shown)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the picture: a PNG, or whatever the suffix says (.jpg, .webp).
@@ -101,10 +138,66 @@ class Heatmap:
         """
         render.save(self.picture(), path)
 
+    def save_map(self, path: str | os.PathLike[str]) -> None:
+        """Write the values of all classes, with where the cells lie: `.npz`, `.tif` or `.zarr`.
+
+        What is in the file beside the values is what `fullyconv.map_files` lists: window, stride, offset, receptive
+        field, exactness, labels, kind, name and size of the picture, and the notes.
+
+        Raises:
+            OutputError: The ending is unknown, its package is missing, or it cannot be written there.
+        """
+        facts = map_files.grid_facts(self.grid) | {
+            "labels": list(self.labels or ()),
+            "kind": self.kind,
+            "picture": self.name,
+            "picture_size": list(self.image.shape[:2]),
+            "notes": list(self.notes),
+        }
+        map_files.save_map(path, self.map, facts)
+
+    def save_detections(self, path: str | os.PathLike[str], threshold: float = 0.5, **options: Any) -> None:
+        """Write the detections: `.csv`, `.json`, or `.geojson` with polygons in pixels.
+
+        Args:
+            path: The file; its ending says which form.
+            threshold: The least value.
+            **options: The others of `detections`.
+
+        Raises:
+            OutputError: The ending is unknown, or it cannot be written there.
+        """
+        detections.save_detections(path, [self.found(threshold, **options)])
+
+    def found(self, threshold: float = 0.5, **options: Any) -> Found:
+        """The detections together with the picture they are in, as `detections.save_detections` takes them."""
+        found = tuple(self.detections(threshold, **options))
+        return Found(self.name, self.placement.size, self.kind, threshold, found)
+
+    @property
+    def placement(self) -> Placement:
+        """Where the cells lie on the photograph."""
+        return Placement(self.grid, self.map.shape[:2], self.image.shape[:2])
+
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
         self.picture().save(buffer, "png")
         return buffer.getvalue()
+
+    def _repr_html_(self) -> str:
+        listed = self.top if self.threshold is None else self.detections(self.threshold)
+        rows = "".join(
+            f"<tr><td>{html.escape(d.label)}</td><td>{d.probability:.3f}</td><td>{_in_words(d.box)}</td></tr>"
+            for d in listed
+        )
+        encoded = base64.b64encode(self._repr_png_()).decode()
+        alternative = html.escape(f"{self!r}", quote=True)
+        notes = "<br>".join(map(html.escape, self.notes))
+        return (
+            f'<img src="data:image/png;base64,{encoded}" alt="{alternative}">'
+            f"<table><tr><th>class</th><th>{self.kind}</th><th>{self.placement.noun}</th></tr>{rows}</table>"
+            f"<p>{notes}</p>"
+        )
 
     def __repr__(self) -> str:
         rows, columns, classes = self.map.shape
@@ -114,38 +207,36 @@ class Heatmap:
             f"best: {best.label} {best.probability:.3g} in cell {best.cell}>"
         )
 
-    def _peak(self, class_index: int) -> Peak:
+    def _best(self, class_index: int) -> Detection:
         values = self.map[..., class_index]
         row, column = (int(i) for i in np.unravel_index(values.argmax(), values.shape))
-        box = self._box((row, column))
-        return Peak(class_index, self.label(class_index), float(values[row, column]), (row, column), box)
+        return self._detection(class_index, (row, column))
 
-    def _box(self, cell: tuple[int, int]) -> tuple[Any, Any]:
-        """A cell's pixels; those of the whole picture where one cell stands for all of it."""
-        boxes, sides = self.grid.cell_to_box(cell), zip(self.grid.axes, self.image.shape, strict=False)
-        low, high = (((0, n) if axis.whole else box) for box, (axis, n) in zip(boxes, sides, strict=False))
-        return low, high
+    def _detection(self, class_index: int, cell: tuple[int, int]) -> Detection:
+        value = float(self.map[(*cell, class_index)])
+        return Detection(class_index, self.label(class_index), value, cell, self.placement.box(cell))
 
-    @property
-    def _noun(self) -> str:
-        """What the pixels of a cell are: a window, a cell of the network's own map, or the picture."""
-        if any(axis.whole for axis in self.grid.axes):
-            return "picture"
-        boxes = self._box((0, 0))
-        return "window" if tuple(high - low for low, high in boxes) == self.grid.window else "cell"
+    def _shown(self, found: Sequence[Detection] | None) -> Sequence[int]:
+        """The classes that get a panel: those chosen, else those detected, else the best."""
+        if self.classes is not None:
+            return self.classes
+        return list(dict.fromkeys(d.class_index for d in found or ())) or [self.top[0].class_index]
 
-    def _panel(self, peak: Peak) -> render.Panel:
-        low = self.kind == "probability" and peak.probability < 0.001
-        best = "below 0.001" if low else f"{peak.probability:.{3 if self.kind == 'probability' else 2}f}"
-        remark = f"best {self._noun}: {self.kind} {best}"
-        return render.Panel(self.map[..., peak.class_index], peak.label, remark, peak.box, best)
+    def _panel(self, best: Detection, found: Sequence[Detection] | None) -> render.Panel:
+        """A class's panel, its best window marked, or its detections where there is a threshold."""
+        values, noun = self.map[..., best.class_index], self.placement.noun
+        mine = [best] if found is None else [d for d in found if d.class_index == best.class_index]
+        marks = tuple(render.Mark(d.box, self._number(d.probability)) for d in mine)
+        remark = f"best {noun}: {self.kind} {self._number(best.probability)}"
+        if found is not None:
+            many = f"{len(mine)} {noun}{'s' * (len(mine) != 1)} of at least {self.threshold:g}"
+            remark = many if mine else f"none of at least {self.threshold:g}, {remark}"
+        return render.Panel(values, best.label, remark, marks)
 
-    def _axes(self) -> tuple[render.CellAxis, ...]:
-        """Centres of the windows: half a window behind where each begins."""
-        return tuple(
-            render.CellAxis(float(low + high) / 2, float(high - low if axis.whole else axis.stride), count)
-            for (low, high), axis, count in zip(self._box((0, 0)), self.grid.axes, self.map.shape, strict=False)
-        )
+    def _number(self, value: float) -> str:
+        if self.kind == "probability":
+            return "below 0.001" if value < 0.001 else f"{value:.3f}"
+        return f"{value:.2f}"
 
     def _scale(self, panels: Sequence[render.Panel]) -> render.Scale:
         values = np.stack([panel.values for panel in panels])
@@ -155,25 +246,12 @@ class Heatmap:
         return render.Scale(low, high if high > low else low + 1, self.kind)
 
     def _footer(self, classes: int) -> list[str]:
-        lines = [f"{self.name or 'Picture'}, {self.image.shape[1]} x {self.image.shape[0]} pixels: {self._cells()}."]
-        if self._noun == "window":
-            lines.append(
-                "A value is drawn at its window's centre. "
-                "Dark: no window that fits into the picture has its centre there."
-            )
-        elif self._noun == "cell":
-            lines.append("Cells of the network's own map: each sees more of the picture than its square.")
+        height, width = self.placement.size
+        lines = [f"{self.name or 'Picture'}, {width} x {height} pixels: {self.placement.in_words()}."]
+        lines += self.placement.legend()
+        if self.threshold is not None:
+            lines.append(f"Boxes: local maxima of at least {self.threshold:g}; of those that overlap, the best.")
         return lines + ([f"The first {_PANELS} of {classes} classes are drawn."] if classes > _PANELS else [])
-
-    def _cells(self) -> str:
-        """How many cells of which size there are, in words."""
-        if self._noun == "picture":
-            return "one answer for all of it"
-        (rows, columns), (y, x), boxes = self.map.shape[:2], self.grid.stride, self._box((0, 0))
-        height, width = (high - low for low, high in boxes)
-        if rows * columns == 1:
-            return f"one {self._noun} of {width} x {height}"
-        return f"{columns} x {rows} {self._noun}s of {width} x {height}, one every {_pair(x, y)}"
 
 
 def heatmap(
@@ -181,7 +259,10 @@ def heatmap(
     image: Any,
     classes: int | str | Sequence[int | str] | None = None,
     preprocess: Mode = None,
-    labels: Sequence[str] | None = None,
+    labels: Labels = None,
+    *,
+    values: Values = None,
+    threshold: float | None = None,
 ) -> Heatmap:
     """What a fully convolutional network sees where in a photograph.
 
@@ -195,85 +276,87 @@ def heatmap(
             `None` draws the class with the highest value.
         preprocess: How pixels are prepared; see `fullyconv.preprocessing`. `None` takes what the model file says, and
             leaves the pixels as they are where it says nothing.
-        labels: Names of the classes; `None` takes those of the model file.
+        labels: Names of the classes, or a file of them; `None` takes those of the model file.
+        values: `"logits"` for the values before the last activation, `"softmax"` for the softmax of these; `None` for
+            what the network returns.
+        threshold: Value from which on detections are drawn; `None` draws the best window.
 
     Returns:
-        A `Heatmap`, with `.map`, `.grid`, `.image`, `.top` and `.save(path)`; `.notes` says what was assumed.
+        A `Heatmap`, with `.map`, `.grid`, `.image`, `.top`, `.detections()` and `.save(path)`; `.notes` says what was
+        assumed.
 
     Raises:
         ImageError: The picture cannot be read, or does not fit the network.
         InputTooSmallError: It is smaller than the window.
         LabelError: No class has the name, or the number of names is wrong.
     """
-    notes: list[str] = []
-    grid = fcn.grid
-    pixels = read_image(image, _channels(fcn), notes=notes)
-    mode = preprocess if preprocess is not None else fcn.preprocess
-    values = _predict(fcn, pixels, mode)
-    rows, columns = grid.windows_inside(pixels.shape[:2])
-    values = np.ascontiguousarray(values[:rows, :columns], np.float32)
-    names = _names(labels if labels is not None else fcn.labels, values.shape[-1])
-    notes.append(_preparation(mode, preprocess is None))
-    name = Path(image).name if isinstance(image, str | os.PathLike) else ""
-    chosen = _chosen(classes, names, values.shape[-1])
-    return Heatmap(values, grid, pixels, chosen, names, _kind(fcn, values), tuple(notes), name)
+    return Maker(fcn, classes, preprocess, labels, values=values, threshold=threshold)(image)
 
 
-def _channels(fcn: FullyConv) -> int:
-    if len(fcn.grid.window) != 2:
-        raise ImageError(
-            f"A heat map needs a network for pictures, and this one has {len(fcn.grid.window)} spatial "
-            f"{'axis' if len(fcn.grid.window) == 1 else 'axes'}; use fcn.predict."
+class Maker:
+    """A network and how its heat maps are made, which stays the same from picture to picture.
+
+    Its arguments are those of `heatmap`; called with an image, it returns a `Heatmap`.
+    """
+
+    def __init__(
+        self,
+        fcn: FullyConv,
+        classes: int | str | Sequence[int | str] | None = None,
+        preprocess: Mode = None,
+        labels: Labels = None,
+        *,
+        values: Values = None,
+        threshold: float | None = None,
+    ) -> None:
+        self.read = Reader(fcn, preprocess, labels, values)
+        self.classes, self.threshold = _several(classes), threshold
+        _check_numbers(0.5 if threshold is None else threshold, 0)
+
+    def __call__(self, image: Any) -> Heatmap:
+        """The heat map of a picture."""
+        found = self.read(image)
+        count = found.values.shape[-1]
+        chosen = self.classes and dict.fromkeys(find_class(wanted, found.labels, count) for wanted in self.classes)
+        return Heatmap(
+            found.values,
+            self.read.grid,
+            found.pixels,
+            tuple(chosen) if chosen else None,
+            found.labels,
+            found.kind,
+            found.notes,
+            found.name,
+            self.threshold,
         )
-    shape = fcn.model.input_shape
-    if not isinstance(shape, tuple):
-        raise ImageError(f"A heat map needs a network with one input, and this one has {len(shape)}; use fcn.predict.")
-    return int(shape[1] if fcn.data_format == "channels_first" else shape[-1])
 
 
-def _predict(fcn: FullyConv, pixels: np.ndarray, mode: Mode) -> np.ndarray:
-    """The map `(rows, columns, classes)` of one picture."""
-    if fcn.data_format == "channels_first":
-        batch = prepare(np.moveaxis(pixels, -1, 0)[None], mode, "channels_first")
-        return np.moveaxis(np.asarray(fcn.predict(batch))[0], 0, -1)
-    return np.asarray(fcn.predict(prepare(pixels[None], mode)))[0]
-
-
-def _names(labels: Sequence[str] | None, count: int) -> tuple[str, ...] | None:
-    """The names of the classes; one sigmoid unit may have two names, of which the second is meant."""
-    if labels is None:
-        return None
-    if count == 1 and len(labels) == 2:
-        return (str(labels[1]),)
-    if len(labels) != count:
-        raise LabelError(
-            f"There are {len(labels)} labels for {count} classes; give one for each, in the model's order."
-        )
-    return tuple(map(str, labels))
-
-
-def _chosen(classes: Any, names: Sequence[str] | None, count: int) -> tuple[int, ...] | None:
+def _several(classes: Any) -> list[int | str] | None:
+    """The classes that were asked for, as a list."""
     if classes is None:
         return None
-    several: list[Any] = [classes] if isinstance(classes, str | int | np.integer) else list(classes)
+    several: list[Any] = [classes] if isinstance(classes, str | int | np.integer) else list(np.atleast_1d(classes))
     if not several:
         raise LabelError("No class was named; leave classes out for the one with the highest value.")
-    return tuple(dict.fromkeys(find_class(wanted, names, count) for wanted in several))
+    if not all(isinstance(each, str | int | np.integer) for each in several):
+        raise LabelError(f"{classes!r} names no classes; give an index, a name, or a list of these.")
+    return several
 
 
-def _kind(fcn: FullyConv, values: np.ndarray) -> str:
-    """Whether the values are probabilities: from 0 to 1, one unit or summing to 1, and no linear layer at the end."""
-    activation = getattr((getattr(fcn.model, "layers", None) or [None])[-1], "activation", None)
-    bounded = values.min() >= -1e-6 and values.max() <= 1 + 1e-4
-    whole = values.shape[-1] == 1 or bool(np.abs(values.sum(-1) - 1).max() < 1e-2)
-    return "probability" if bounded and whole and getattr(activation, "__name__", "") != "linear" else "score"
+def _check_numbers(threshold: Any, overlap: Any) -> None:
+    for name, value in (("threshold", threshold), ("overlap", overlap)):
+        if not isinstance(value, int | float | np.number) or not math.isfinite(value):
+            raise GeometryError(f"The {name} {value!r} is no number; give one such as 0.5.")
+    if not 0 <= overlap <= 1:
+        raise GeometryError(f"The overlap {overlap:g} is no share of two windows; give one from 0 to 1.")
 
 
-def _preparation(mode: Mode, taken_from_model: bool) -> str:
-    if mode is None:
-        return "No preprocessing was given, and the model names none: the pixels went in as they are, 0 to 255."
-    return f"Preprocessing: {describe(mode)}{', as the model says' if taken_from_model else ''}."
+def _corners(box: Box) -> tuple[float, float, float, float]:
+    (top, bottom), (left, right) = ((float(low), float(high)) for low, high in box)
+    return top, left, bottom, right
 
 
-def _pair(x: Any, y: Any) -> str:
-    return f"{x} pixels" if x == y else f"{x} pixels across and {y} down"
+def _in_words(box: Box) -> str:
+    """A box as text."""
+    (top, bottom), (left, right) = ((f"{float(end):g}" for end in side) for side in box)
+    return f"rows {top} to {bottom}, columns {left} to {right}"

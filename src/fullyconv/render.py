@@ -3,14 +3,13 @@
     draw(image, panels, axes, scale, footer)     one picture, a panel for each class
     save(picture, path)                          written under a temporary name, then renamed
 
-Where a value is drawn: a cell stands at the centre of its window. Between centres values are interpolated; a cell
-reaches half a stride beyond the outermost centres. The rest of the photograph has no window centre of its own, and is
-drawn dark and grey, with a line around what is covered.
+Where a value is drawn: a cell stands at the centre of its window. Between centres values are upsampled, bilinearly,
+once and for display only; a cell reaches half a stride beyond the outermost centres. What windows see beyond that is
+drawn grey and dim, with a line around the centres; what no window sees is drawn darker, behind a dashed line.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 from collections.abc import Sequence
@@ -23,11 +22,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fullyconv.colours import colour_table
 from fullyconv.errors import OutputError
+from fullyconv.files import written_whole
 
 Box = tuple[tuple[float, float], tuple[float, float]]
 Pixels = tuple[int, int, int, int]
 
-_INK, _FAINT, _PAPER = (28, 30, 36), (104, 108, 118), (255, 255, 255)
+_INK, _FAINT, _PAPER, _LIGHT = (28, 30, 36), (104, 108, 118), (255, 255, 255), (226, 226, 226)
 _LARGEST, _SMALLEST = 1100, 620  # longest side of the photograph as drawn
 _MARGIN, _TITLE, _BAR, _LINE = 24, 46, 108, 20
 _NARROWEST = 320  # a panel is at least this wide, so that its title can be read
@@ -36,16 +36,30 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 @dataclass(frozen=True)
 class CellAxis:
-    """Where the cells of one axis are drawn: `count` of them, the first centre at `first` pixels, `step` apart."""
+    """Where the cells of one axis are drawn.
+
+    Args:
+        first: Where the first cell's centre lies, in pixels.
+        step: Pixels from one centre to the next.
+        count: How many cells there are.
+        reach: Pixels from a centre to the edge of its window.
+    """
 
     first: float
     step: float
     count: int
+    reach: float = 0.0
 
     def covered(self, size: int) -> tuple[float, float]:
         """The pixels that are drawn as belonging to a cell: half a step around each centre, inside the picture."""
         low, high = self.first - self.step / 2, self.first + (self.count - 0.5) * self.step
         return max(0.0, low), min(float(size), high)
+
+    def seen(self, size: int) -> tuple[float, float]:
+        """The pixels that some window sees, inside the picture."""
+        low, high = self.covered(size)
+        last = self.first + (self.count - 1) * self.step
+        return max(0.0, min(low, self.first - self.reach)), min(float(size), max(high, last + self.reach))
 
     def weights(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """For each position the cell before it, the cell behind it, and the share of the latter."""
@@ -68,14 +82,21 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A window that is drawn with its name: its box, and the value in it as text."""
+
+    box: Box
+    value: str = ""
+
+
+@dataclass(frozen=True)
 class Panel:
-    """One class: its values per cell, its name, a remark beside it, its best window, and the value there, as text."""
+    """One class: its values per cell, its name, a remark beside it, and the windows that are marked."""
 
     values: np.ndarray
     title: str
     remark: str = ""
-    box: Box | None = None
-    best: str = ""
+    marks: Sequence[Mark] = ()
 
 
 # ------------------------------------------------------------------------------------------------------- overlay
@@ -103,16 +124,21 @@ def _blend(photo: np.ndarray, panel: Panel, axes: Sequence[CellAxis], scale: Sca
     grey = (photo @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
     muted = 0.12 * photo + 0.88 * grey
     alpha = (0.24 + 0.48 * share)[..., None]
-    inside = _inside(rows, axes[0], photo.shape[0] / factor)[:, None] & _inside(
-        columns, axes[1], photo.shape[1] / factor
+    sizes = [math.ceil(n / factor) for n in photo.shape[:2]]
+    covered, seen = (
+        _inside(rows, vertical)[:, None, None] & _inside(columns, horizontal)[:, None]
+        for vertical, horizontal in (
+            [axis.covered(n) for axis, n in zip(axes, sizes, strict=True)],
+            [axis.seen(n) for axis, n in zip(axes, sizes, strict=True)],
+        )
     )
-    mixed = np.where(inside[..., None], muted * (1 - alpha) + colours * alpha, grey * 0.48 + 16)
+    around = np.where(seen, grey * 0.58 + 16, grey * 0.26 + 10)
+    mixed = np.where(covered, muted * (1 - alpha) + colours * alpha, around)
     return Image.fromarray(np.rint(mixed.clip(0, 255)).astype(np.uint8))
 
 
-def _inside(positions: np.ndarray, axis: CellAxis, size: float) -> np.ndarray:
-    low, high = axis.covered(math.ceil(size))
-    return (positions >= low) & (positions < high)
+def _inside(positions: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+    return (positions >= ends[0]) & (positions < ends[1])
 
 
 def _photograph(image: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -170,9 +196,10 @@ def _panel(photo: np.ndarray, panel: Panel, axes: Sequence[CellAxis], scale: Sca
     blended = _blend(photo, panel, axes, scale, factor)
     pen = ImageDraw.Draw(blended)
     _extent(pen, axes, factor, blended.size)
-    if panel.box is not None:
-        _window(pen, panel.box, factor)
-        _tag(pen, panel, panel.box, factor, blended.size)
+    for mark in panel.marks[::-1]:
+        _window(pen, mark.box, factor)
+    for mark in panel.marks[::-1]:
+        _tag(pen, panel, mark, factor, blended.size)
     canvas = Image.new("RGB", (max(blended.width, _NARROWEST), blended.height + _TITLE), _PAPER)
     canvas.paste(blended, (0, _TITLE))
     _title(ImageDraw.Draw(canvas), panel, canvas.width)
@@ -186,18 +213,33 @@ def _title(pen: ImageDraw.ImageDraw, panel: Panel, width: int) -> None:
 
 
 def _extent(pen: ImageDraw.ImageDraw, axes: Sequence[CellAxis], factor: float, size: tuple[int, int]) -> None:
-    """A line around the area that has cells, where the photograph is larger."""
-    (top, bottom), (left, right) = (
-        (round(low * factor), round(high * factor))
-        for low, high in (axis.covered(math.ceil(n / factor)) for axis, n in zip(axes, size[::-1], strict=True))
-    )
+    """A line around the area that has cells, and a dashed one where windows end, where the photograph is larger."""
+    sizes = [math.ceil(n / factor) for n in size[::-1]]
+    (top, bottom), (left, right) = _drawn([axis.covered(n) for axis, n in zip(axes, sizes, strict=True)], factor)
     if (left, top) != (0, 0) or right < size[0] or bottom < size[1]:
-        _frame(pen, (left, top, right, bottom), (226, 226, 226), 1)
+        _frame(pen, (left, top, right, bottom), _LIGHT, 1)
+    (top, bottom), (left, right) = _drawn([axis.seen(n) for axis, n in zip(axes, sizes, strict=True)], factor)
+    for y in (y for y in (top, bottom) if 0 < y < size[1]):
+        _dashes(pen, (left, y), (1, 0), right - left)
+    for x in (x for x in (left, right) if 0 < x < size[0]):
+        _dashes(pen, (x, top), (0, 1), bottom - top)
+
+
+def _drawn(sides: Sequence[tuple[float, float]], factor: float) -> list[tuple[int, int]]:
+    """Pixels of the photograph as pixels of the page."""
+    return [(round(low * factor), round(high * factor)) for low, high in sides]
+
+
+def _dashes(pen: ImageDraw.ImageDraw, start: tuple[int, int], step: tuple[int, int], length: int) -> None:
+    (x, y), (dx, dy) = start, step
+    for at in range(0, length, 12):
+        end = min(at + 6, length)
+        pen.line((x + dx * at, y + dy * at, x + dx * end, y + dy * end), fill=_LIGHT)
 
 
 def _window(pen: ImageDraw.ImageDraw, box: Box, factor: float) -> None:
     """The box of the best window and its centre: white between black lines, so that it shows on any background."""
-    (top, bottom), (left, right) = (tuple(round(end * factor) for end in side) for side in box)
+    (top, bottom), (left, right) = _drawn(box, factor)
     for inset, colour, width in ((0, (0, 0, 0), 5), (1, (255, 255, 255), 3)):
         _frame(pen, (left + inset, top + inset, right - inset, bottom - inset), colour, width)
     y, x = (top + bottom) // 2, (left + right) // 2
@@ -211,16 +253,20 @@ def _frame(pen: ImageDraw.ImageDraw, edges: Pixels, colour: tuple[int, int, int]
     pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=width)
 
 
-def _tag(pen: ImageDraw.ImageDraw, panel: Panel, box: Box, factor: float, size: tuple[int, int]) -> None:
-    """A name on a dark plate: above the box if there is room, else below it, else inside; never off the picture."""
-    room = size[0] - 24 - pen.textlength(panel.best, _font(17))
-    text = _shorten(f"{_shorten(panel.title, 17, room)}  {panel.best}".strip(), 17, size[0] - 16)
+def _tag(pen: ImageDraw.ImageDraw, panel: Panel, mark: Mark, factor: float, size: tuple[int, int]) -> None:
+    """A name on a dark plate: above the box if there is room, else below it, else inside; never off the picture.
+
+    Among several boxes the plate is no wider than its own box, so that none covers another's.
+    """
+    (top, bottom), (left, right) = _drawn(mark.box, factor)
+    widest = size[0] if len(panel.marks) == 1 else max(right - left, 52)
+    room = widest - 24 - pen.textlength(mark.value, _font(17))
+    text = _shorten(f"{_shorten(panel.title, 17, room)}  {mark.value}".strip(), 17, widest - 16)
     width, height = math.ceil(pen.textlength(text, _font(17))) + 16, 28
-    above, below = round(box[0][0] * factor) - height, round(box[0][1] * factor)
-    top = above if above >= 0 else below if below + height <= size[1] else 0
-    left = max(0, min(round(box[1][0] * factor), size[0] - width))
-    pen.rectangle((left, top, left + width - 1, top + height - 1), fill=(16, 16, 20), outline=(255, 255, 255))
-    pen.text((left + 8, top + height // 2), text, (255, 255, 255), _font(17), anchor="lm")
+    y = top - height if top >= height else bottom if bottom + height <= size[1] else 0
+    x = max(0, min(left, size[0] - width))
+    pen.rectangle((x, y, x + width - 1, y + height - 1), fill=(16, 16, 20), outline=_PAPER)
+    pen.text((x + 8, y + height // 2), text, _PAPER, _font(17), anchor="lm")
 
 
 def _colour_bar(canvas: Image.Image, place: tuple[int, int, int], scale: Scale) -> None:
@@ -286,16 +332,5 @@ def save(picture: Image.Image, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     if target.suffix.lower() not in _SUFFIXES:
         raise OutputError(f"{str(target)!r} has no suffix of a picture; use {', '.join(_SUFFIXES)}.")
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
-    try:
-        if target.is_dir():
-            raise IsADirectoryError(0, "it is a folder")
-        if not target.parent.is_dir():
-            raise FileNotFoundError(0, f"there is no folder {str(target.parent)!r}")
+    with written_whole(target) as temporary:
         picture.save(temporary)
-        temporary.replace(target)
-    except (OSError, ValueError) as error:
-        with contextlib.suppress(OSError, ValueError):
-            temporary.unlink()
-        reason = getattr(error, "strerror", None) or str(error)
-        raise OutputError(f"{str(target)!r} cannot be written: {reason[:1].lower() + reason[1:]}.") from None

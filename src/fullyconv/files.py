@@ -1,0 +1,55 @@
+"""Files written whole or not at all: under a temporary name beside the target, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from fullyconv.errors import OutputError
+
+
+@contextlib.contextmanager
+def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary name beside `path`: what is written there replaces it at the end, and is removed on a failure.
+
+    Args:
+        path: Where the result belongs: a file, or a folder whose name ends in `.zarr`.
+
+    Raises:
+        OutputError: It cannot be written there. What was there before stays.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    try:
+        _check_place(target)
+        yield temporary
+        _put(temporary, target)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"{str(target)!r} cannot be written: {reason[:1].lower() + reason[1:]}.") from None
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            _remove(temporary)
+
+
+def _check_place(target: Path) -> None:
+    if target.is_dir() and not (target.suffix == ".zarr" and (target / "zarr.json").exists()):
+        raise IsADirectoryError(0, "it is a folder")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(0, f"there is no folder {str(target.parent)!r}")
+
+
+def _put(temporary: Path, target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    temporary.replace(target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
