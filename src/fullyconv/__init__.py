@@ -9,6 +9,7 @@ from fullyconv import _lazy
 
 if TYPE_CHECKING:
     from fullyconv.convert import FullyConv, convert, load
+    from fullyconv.detections import Detection
     from fullyconv.engine import compile
     from fullyconv.errors import (
         BackendError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendError",
+    "Detection",
     "FullyConv",
     "FullyConvError",
     "GeometryError",
@@ -61,6 +63,7 @@ _lazy.make_lazy(
     __name__,
     {
         "convert": ("FullyConv", "convert", "load"),
+        "detections": ("Detection",),
         "engine": ("compile",),
         "errors": tuple(name for name in __all__ if name.endswith("Error")),
         "geometry": ("Grid",),
