@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fullyconv.geometry import Grid
     from fullyconv.heatmap import Heatmap, heatmap
     from fullyconv.plan import Plan, plan
+    from fullyconv.receptive import Geometry, geometry
     from fullyconv.reference import reference
     from fullyconv.verify import Verification, verify
 
@@ -36,6 +37,7 @@ __all__ = [
     "Detection",
     "FullyConv",
     "FullyConvError",
+    "Geometry",
     "GeometryError",
     "Grid",
     "Heatmap",
@@ -52,6 +54,7 @@ __all__ = [
     "WindowError",
     "compile",
     "convert",
+    "geometry",
     "heatmap",
     "load",
     "plan",
@@ -69,6 +72,7 @@ _lazy.make_lazy(
         "geometry": ("Grid",),
         "heatmap": ("Heatmap", "heatmap"),
         "plan": ("Plan", "plan"),
+        "receptive": ("Geometry", "geometry"),
         "reference": ("reference",),
         "verify": ("Verification", "verify"),
     },

@@ -22,12 +22,23 @@ from typing import TypeVar
 from fullyconv.errors import GeometryError
 
 Number = int | Fraction | float
+Interval = tuple[Number, Number]
 Value = TypeVar("Value")
 
 
-def _plain(number: Number) -> Number:
+def plain(number: Number) -> Number:
     """The same number as an int where it is one."""
     return int(number) if not math.isinf(number) and number == int(number) else number
+
+
+def _widened(interval: Interval, before: Number, after: Number) -> Interval:
+    """The interval with so many pixels more before it and after it."""
+    return (plain(interval[0] - before), plain(interval[1] + after))
+
+
+def _union(a: Interval, b: Interval) -> Interval:
+    """The interval that spans both."""
+    return (plain(min(a[0], b[0])), plain(max(a[1], b[1])))
 
 
 @dataclass(frozen=True)
@@ -75,18 +86,21 @@ class Axis:
     Args:
         window: Size in pixels of the input the classifier was built for.
         stride: Pixels from one cell to the next.
-        field: Half-open interval of the pixels that can influence cell 0. Negative positions are padding.
+        field: Half-open interval of the pixels that can influence cell 0. Negative positions are padding. Where padding
+            stands in the place of cropped cells, it is widened by them.
         length: Number of cells as a function of the input's size.
         whole: Whether the axis has one cell that stands for the whole image.
         slides: Whether cells near the start see as far as those further in (a context clamps its position there).
+        reach: The field, never widened: what a cell sees that is far from the borders.
     """
 
     window: int
     stride: Number = 1
-    field: tuple[Number, Number] = (0, 1)
+    field: Interval = (0, 1)
     length: Length = Length()
     whole: bool = False
     slides: bool = False
+    reach: Interval = (0, 1)
 
     def cells(self, size: int) -> int:
         """Number of cells the model returns for an input of `size` pixels."""
@@ -108,8 +122,8 @@ class Axis:
         if self.extent == self.window and self.native == 1:
             return 0
         if math.isinf(self.field[0]):
-            return _plain(Fraction(self.window - self.native * Fraction(self.stride), 2))
-        return _plain(Fraction(self.field[0] + self.field[1] - self.stride) / 2)
+            return plain(Fraction(self.window - self.native * Fraction(self.stride), 2))
+        return plain(Fraction(self.reach[0] + self.reach[1] - self.stride) / 2)
 
     @property
     def inside(self) -> bool:
@@ -128,8 +142,9 @@ class Axis:
         high = self.field[1] + (after if right > 0 else 0)
         return replace(
             self,
-            stride=_plain(self.stride * stride),
-            field=(_plain(low - left * self.stride), _plain(high + (kernel - 1 - left) * self.stride)),
+            stride=plain(self.stride * stride),
+            field=_widened((low, high), left * self.stride, (kernel - 1 - left) * self.stride),
+            reach=_widened(self.reach, left * self.stride, (kernel - 1 - left) * self.stride),
             length=self.length.then(1, left + right - kernel + stride, stride),
         )
 
@@ -145,12 +160,12 @@ class Axis:
 
     def upsample(self, factor: int, reach: int = 0) -> Axis:
         """The axis after each cell became `factor` cells, interpolated from `reach` neighbours."""
-        low, high = self.field
         back = 0 if factor == 1 else self.stride - Fraction(self.stride) / factor
         return replace(
             self,
-            stride=_plain(Fraction(self.stride) / factor),
-            field=(_plain(low - back - reach * self.stride), _plain(high + reach * self.stride)),
+            stride=plain(Fraction(self.stride) / factor),
+            field=_widened(self.field, back + reach * self.stride, reach * self.stride),
+            reach=_widened(self.reach, back + reach * self.stride, reach * self.stride),
             length=self.length.then(factor, 0, 1),
         )
 
@@ -163,24 +178,26 @@ class Axis:
         """
         ratio = int(context.stride / self.stride)
         before = (size - ratio) // 2
-        low = context.field[0] - (before + ratio - 1) * self.stride
-        high = context.field[1] - before * self.stride
-        return replace(self, field=(_plain(min(low, self.field[0])), _plain(max(high, self.field[1]))), slides=True)
+        first, last = (before + ratio - 1) * self.stride, -before * self.stride
+        field = _union(self.field, _widened(context.field, first, last))
+        return replace(self, field=field, reach=_union(self.reach, _widened(context.reach, first, last)), slides=True)
 
     def joined(self, factor: int) -> Axis:
         """The axis of the cells of `factor` fragments in turn."""
-        return replace(self, stride=_plain(Fraction(self.stride) / factor), length=self.length.then(factor, 0, 1))
+        return replace(self, stride=plain(Fraction(self.stride) / factor), length=self.length.then(factor, 0, 1))
 
     def unbounded(self) -> Axis:
         """The same cells, each of which sees the whole image."""
-        return replace(self, field=(-math.inf, math.inf))
+        return replace(self, field=(-math.inf, math.inf), reach=(-math.inf, math.inf))
 
     def meet(self, other: Axis) -> Axis:
         """The axis of two merged maps, cropped to the shorter one."""
-        longer = self.excess(other) > 0
-        low, high = min(self.field[0], other.field[0]), max(self.field[1], other.field[1])
         return replace(
-            self, field=(low, high), length=other.length if longer else self.length, slides=self.slides or other.slides
+            self,
+            field=_union(self.field, other.field),
+            reach=_union(self.reach, other.reach),
+            length=other.length if self.excess(other) > 0 else self.length,
+            slides=self.slides or other.slides,
         )
 
     def excess(self, other: Axis) -> int:
@@ -192,10 +209,10 @@ class Axis:
         """The pixels of a cell: its window, or with `field` everything that can influence it."""
         if not field:
             start = self.offset + index * self.stride
-            return (_plain(start), _plain(start + self.extent))
-        low, high = (_plain(end + index * self.stride) for end in self.field)
+            return (plain(start), plain(start + self.extent))
+        low, high = (plain(end + index * self.stride) for end in self.field)
         shift = -low if self.slides and low < 0 and not math.isinf(low) else 0
-        return (_plain(low + shift), _plain(high + shift))
+        return (plain(low + shift), plain(high + shift))
 
     def box_to_cells(self, box: tuple[Number, Number]) -> tuple[int, int]:
         """The cells whose own box lies inside the box of pixels, as a half-open range (never negative)."""

@@ -64,10 +64,7 @@ class Plan:
         """The conversion as a table."""
         rows = [("layer", "class", "becomes", "at the window")]
         rows += [(s.name, s.source, s.result, describe_size(s.output_shape)) for s in self.steps]
-        widths = [max(len(row[i]) for row in rows) for i in range(4)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        lines.insert(1, "  ".join("-" * w for w in widths))
-        return "\n".join([*lines, "", *self._summary()])
+        return "\n".join([*aligned(rows), "", *self._summary()])
 
     def _summary(self) -> list[str]:
         lines = []
@@ -76,6 +73,13 @@ class Plan:
             lines.append(f"window {describe_size(grid.window)}, stride {describe_size(grid.stride)}, field {fields}")
             lines.append(f"{grid.exactness}" + (f": {reasons_in_words(grid)}" if grid.exactness != "exact" else ""))
         return [*lines, *self.notes]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table's lines, its columns aligned; the first row is the heading, and is underlined."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
 
 
 def _grid(x: Map) -> Grid:
@@ -140,7 +144,7 @@ def plan(
     dense = None if stride is None else _dense(model, outputs, stride)
     if not first.contexts and dense is None:
         return _described(first, outputs)
-    second = Walk(model, options, first.contexts, _lattice(outputs, dense), dense)
+    second = Walk(model, options, first.contexts, lattice(outputs, dense), dense)
     return _described(second, second.run())
 
 
@@ -165,7 +169,7 @@ def _strides(outputs: Sequence[Map]) -> list[tuple[int, ...]]:
     return [tuple(map(int, s)) for s in strides if all(n == int(n) for n in s)]
 
 
-def _lattice(outputs: Sequence[Map], dense: tuple[int, ...] | None) -> tuple[int, ...] | None:
+def lattice(outputs: Sequence[Map], dense: tuple[int, ...] | None) -> tuple[int, ...] | None:
     """The finest output stride of each axis, on which contexts are pooled."""
     strides = _strides(outputs) + ([dense] if dense else [])
     return tuple(math.gcd(*axis) for axis in zip(*strides, strict=True)) if strides else None

@@ -39,7 +39,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class _Refused:
+class Refused:
     """What stands for a tensor that could not be had."""
 
     causes: frozenset[Refusal]
@@ -70,10 +70,14 @@ class Walk:
         self.found: Any = None
         self.before: str | None = None
 
-    def run(self) -> list[Any]:
-        """What stands for each output."""
+    def maps(self) -> list[Map | Refused]:
+        """What stands for each output, or for one that could not be had."""
         self.inputs = tuple(what_enters(self.model, self.options["window"]))
-        outputs = keras.tree.flatten(_keras.walk(self.model, self.inputs, self.visit, self.leave))
+        return keras.tree.flatten(_keras.walk(self.model, self.inputs, self.visit, self.leave))
+
+    def run(self) -> list[Any]:
+        """What stands for each output, ready to be built."""
+        outputs: list[Any] = self.maps()
         if self.options["until"] is not None:
             outputs = [self._found()]
         self._report(outputs)
@@ -84,14 +88,14 @@ class Walk:
     def visit(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         """What stands for the outputs of one call: each of them, if it was refused."""
         out = self._visited(operation, args, kwargs)
-        return [out] * len(keras.tree.flatten(operation.output)) if isinstance(out, _Refused) else out
+        return [out] * len(keras.tree.flatten(operation.output)) if isinstance(out, Refused) else out
 
     def _visited(self, operation: Any, args: Any, kwargs: Any) -> Any:
         self.calls += 1
         entering = keras.tree.flatten((args, kwargs))
         given = [x for x in entering if isinstance(x, (Map, Places))]
         specs = keras.tree.map_structure(_spec, (args, _without_training(kwargs)))
-        refused = [x for x in entering if isinstance(x, _Refused)]
+        refused = [x for x in entering if isinstance(x, Refused)]
         name = self.names[id(operation)]
         if refused:
             return self._behind_refusal(operation, name, refused)
@@ -160,18 +164,18 @@ class Walk:
         if made.is_map and not same:
             self.before = self.before if self.refusals else name
 
-    def _refusal(self, operation: Any, name: str, decline: Decline) -> _Refused:
+    def _refusal(self, operation: Any, name: str, decline: Decline) -> Refused:
         kind = type(operation).__name__
         refusal = Refusal(name, kind, self.calls, decline.reason, decline.remedy.replace("{name}", repr(name)))
         self.refusals = (*self.refusals, refusal)
-        return _Refused(frozenset({refusal}))
+        return Refused(frozenset({refusal}))
 
-    def _behind_refusal(self, operation: Any, name: str, refused: Sequence[_Refused]) -> _Refused:
+    def _behind_refusal(self, operation: Any, name: str, refused: Sequence[Refused]) -> Refused:
         """What stands for a call behind a refusal, which is refused too where no input could help."""
         causes = frozenset[Refusal]().union(*(x.causes for x in refused))
         if self._skipped(operation, name) or _keras.rule_for(operation, self.rules) is not None:
-            return _Refused(causes)
-        return _Refused(causes | self._refusal(operation, name, _no_rule(operation)).causes)
+            return Refused(causes)
+        return Refused(causes | self._refusal(operation, name, _no_rule(operation)).causes)
 
     def _output_spec(self, operation: Any, name: str, specs: Any) -> Any:
         try:
@@ -197,7 +201,7 @@ class Walk:
         return self.found
 
     def _report(self, outputs: Sequence[Any]) -> None:
-        causes = frozenset().union(*(x.causes for x in outputs if isinstance(x, _Refused)))
+        causes = frozenset().union(*(x.causes for x in outputs if isinstance(x, Refused)))
         if causes:
             ordered = sorted(causes, key=lambda refusal: refusal.place)
             refused = {refusal.name for refusal in ordered}

@@ -119,7 +119,7 @@ def _whole(x: Map, kind: str, site: Site) -> Map:
     config = {"keepdims": True, "data_format": x.data_format, "dtype": x.dtype}
     recipe = site.layer(class_of_rank(f"Global{kind}Pooling", x.rank), config, x)
     everything = (-math.inf, math.inf)
-    axes = tuple(Axis(axis.window, axis.window, everything, whole=True) for axis in x.axes)
+    axes = tuple(Axis(axis.window, axis.window, everything, whole=True, reach=everything) for axis in x.axes)
     return x.then(recipe, axes=axes, reasons=(*x.reasons, f"{site.name} pools the whole image"), approximate=True)
 
 

@@ -1,0 +1,121 @@
+"""Networks of TF-slim, their layers one by one, whose receptive fields have been published; with few channels.
+
+Keras's own ResNets differ: they have their strides at the beginning of a block.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers
+
+CHANNELS = 2
+
+
+def conv(x: Any, size: Any, stride: int = 1, padding: str = "same", name: str | None = None) -> Any:
+    """A convolution; `SAME` as TensorFlow pads, unless said."""
+    return layers.Conv2D(CHANNELS, size, strides=stride, padding=padding, name=name)(x)
+
+
+def max_pool(x: Any, size: int, stride: int, padding: str = "valid", name: str | None = None) -> Any:
+    """A max pooling."""
+    return layers.MaxPooling2D(size, strides=stride, padding=padding, name=name)(x)
+
+
+def vgg16(x: Any) -> Any:
+    """Up to pool5."""
+    for block, convolutions in enumerate((2, 2, 3, 3, 3), 1):
+        for _ in range(convolutions):
+            x = conv(x, 3)
+        x = max_pool(x, 2, 2, name=f"pool{block}")
+    return x
+
+
+def alexnet_v2(x: Any) -> Any:
+    """Up to pool5."""
+    x = max_pool(conv(x, 11, 4, "valid"), 3, 2)
+    x = max_pool(conv(x, 5), 3, 2)
+    return max_pool(conv(conv(conv(x, 3), 3), 3), 3, 2, name="pool5")
+
+
+def resnet_v1(x: Any, units: tuple[int, ...]) -> Any:
+    """The blocks, each with its stride in its last unit; the last has none."""
+    x = max_pool(_padded_conv(x, 7, 2), 3, 2, "same")
+    for block, count in enumerate(units):
+        for unit in range(count):
+            last = unit == count - 1 and block < len(units) - 1
+            x = _bottleneck(x, 2 if last else 1, widens=unit == 0)
+    return x
+
+
+def _padded_conv(x: Any, size: int, stride: int) -> Any:
+    """Slim's `conv2d_same`: where it strides, padded alike at every size."""
+    if stride == 1:
+        return conv(x, size)
+    before = (size - 1) // 2
+    return conv(layers.ZeroPadding2D(((before, size - 1 - before),) * 2)(x), size, stride, "valid")
+
+
+def _bottleneck(x: Any, stride: int, widens: bool) -> Any:
+    shortcut = conv(x, 1, stride) if widens else x if stride == 1 else max_pool(x, 1, stride)
+    return layers.Add()([shortcut, conv(_padded_conv(conv(x, 1), 3, stride), 1)])
+
+
+def mobilenet_v1(x: Any) -> Any:
+    """Up to the last separable convolution."""
+    x = conv(x, 3, 2)
+    for stride in (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1):
+        x = conv(layers.DepthwiseConv2D(3, strides=stride, padding="same")(x), 1)
+    return x
+
+
+def inception_v3(x: Any) -> Any:
+    """Up to Mixed_7c. The first layers and all that stride do not pad, as in slim by default."""
+    x = max_pool(conv(conv(conv(x, 3, 2, "valid"), 3, padding="valid"), 3), 3, 2)
+    x = max_pool(conv(conv(x, 1), 3, padding="valid"), 3, 2)
+    for _ in range(3):
+        x = _join(conv(x, 1), _chain(x, 1, 5), _chain(x, 1, 3, 3), _pooled(x))
+    x = _join(conv(x, 3, 2, "valid"), conv(_chain(x, 1, 3), 3, 2, "valid"), max_pool(x, 3, 2))
+    for _ in range(4):
+        long = _chain(x, 1, (7, 1), (1, 7), (7, 1), (1, 7))
+        x = _join(conv(x, 1), _chain(x, 1, (1, 7), (7, 1)), long, _pooled(x))
+    first, second = conv(conv(x, 1), 3, 2, "valid"), conv(_chain(x, 1, (1, 7), (7, 1)), 3, 2, "valid")
+    x = _join(first, second, max_pool(x, 3, 2))
+    for _ in range(2):
+        short, long = conv(x, 1), _chain(x, 1, 3)
+        wide = [conv(y, size) for y in (short, long) for size in ((1, 3), (3, 1))]
+        x = _join(conv(x, 1), *wide, _pooled(x))
+    return x
+
+
+def _chain(x: Any, *sizes: Any) -> Any:
+    for size in sizes:
+        x = conv(x, size)
+    return x
+
+
+def _pooled(x: Any) -> Any:
+    return conv(layers.AveragePooling2D(3, strides=1, padding="same")(x), 1)
+
+
+def _join(*branches: Any) -> Any:
+    return layers.Concatenate()(list(branches))
+
+
+# Stride, effective padding and receptive field, as published by Araujo, Norris and Sim, "Computing Receptive Fields of
+# Convolutional Neural Networks", Distill 2019.
+PUBLISHED = {
+    "vgg16": (vgg16, 32, 90, 212),
+    "alexnet_v2": (alexnet_v2, 32, 64, 195),
+    "resnet_v1_50": (lambda x: resnet_v1(x, (3, 4, 6, 3)), 32, 239, 483),
+    "resnet_v1_101": (lambda x: resnet_v1(x, (3, 4, 23, 3)), 32, 511, 1027),
+    "inception_v3": (inception_v3, 32, 618, 1311),
+    "mobilenet_v1": (mobilenet_v1, 32, 126, 315),
+}
+
+
+def published(name: str, size: int = 224) -> keras.Model:
+    """A network of the table, on even sizes throughout."""
+    x = keras.Input((size, size, 1))
+    return keras.Model(x, PUBLISHED[name][0](x), name=name)
