@@ -29,6 +29,7 @@ ORDER = [
     *("inputs", "walk", "cost", "plan"),
     *("_layout", "_layout_rules", "_openvino", "engine"),
     *("convert", "reference", "verify"),
+    *("weight_files", "classifier_weights", "weight_sources", "dense_weights"),
     *("preprocessing", "images", "labels", "statedict", "pretrained"),
     *("colours", "files", "render", "placement", "detections", "map_files", "reading", "heatmap"),
     *("field_picture", "receptive"),

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from fullyconv import _lazy
 
 if TYPE_CHECKING:
+    from fullyconv.classifier_weights import convert_weights
     from fullyconv.convert import FullyConv, convert, load
+    from fullyconv.dense_weights import LoadedWeights, load_dense_weights
     from fullyconv.detections import Detection
     from fullyconv.engine import compile
     from fullyconv.errors import (
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
         UnsupportedLayerError,
         UnsupportedModelError,
         VerificationError,
+        WeightsError,
         WindowError,
     )
     from fullyconv.geometry import Grid
@@ -44,6 +47,7 @@ __all__ = [
     "ImageError",
     "InputTooSmallError",
     "LabelError",
+    "LoadedWeights",
     "ModelFileError",
     "OutputError",
     "Plan",
@@ -51,12 +55,15 @@ __all__ = [
     "UnsupportedModelError",
     "Verification",
     "VerificationError",
+    "WeightsError",
     "WindowError",
     "compile",
     "convert",
+    "convert_weights",
     "geometry",
     "heatmap",
     "load",
+    "load_dense_weights",
     "plan",
     "reference",
     "verify",
@@ -65,7 +72,9 @@ __all__ = [
 _lazy.make_lazy(
     __name__,
     {
+        "classifier_weights": ("convert_weights",),
         "convert": ("FullyConv", "convert", "load"),
+        "dense_weights": ("LoadedWeights", "load_dense_weights"),
         "detections": ("Detection",),
         "engine": ("compile",),
         "errors": tuple(name for name in __all__ if name.endswith("Error")),

@@ -6,6 +6,8 @@ What is private here, and why there is no public way to it:
 - `Sequential._functional` is the graph of a Sequential model.
 - `keras.src.ops` holds the classes of the operations, which the public functions of `keras.ops` create unnamed.
 - `keras.src.applications` holds the custom layers of ConvNeXt and InceptionResNet.
+- `keras.src.saving` and `keras.src.legacy.saving` read weight files: split attributes, and no links out of the file.
+- `to_snake_case` makes the names by which layers are found in a `.weights.h5` file.
 """
 
 from __future__ import annotations
@@ -19,12 +21,17 @@ import keras
 import numpy as np
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+from keras.src.legacy.saving import legacy_h5_format
+from keras.src.legacy.saving.legacy_h5_format import load_attributes_from_hdf5_group as listed
 from keras.src.models.functional import Functional
 from keras.src.ops import core as core_operations
 from keras.src.ops import nn as nn_operations
 from keras.src.ops import numpy as numpy_operations
 from keras.src.ops.function import Function
 from keras.src.ops.operation import Operation
+from keras.src.saving.saving_lib import safe_get_h5_dataset as safe_dataset
+from keras.src.saving.saving_lib import safe_get_h5_group as safe_group
+from keras.src.utils.naming import to_snake_case
 
 __all__ = [
     "CustomScaleLayer",
@@ -32,8 +39,12 @@ __all__ = [
     "Operation",
     "StochasticDepth",
     "core_operations",
+    "listed",
     "nn_operations",
     "numpy_operations",
+    "safe_dataset",
+    "safe_group",
+    "to_snake_case",
 ]
 
 Visit = Callable[..., Any]
@@ -108,6 +119,17 @@ def input_structure(model: Any) -> Any:
 def output_spec(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Shapes and dtypes that an operation returns for symbolic arguments, without calling it."""
     return operation.compute_output_spec(*args, **kwargs)
+
+
+def checked_spec(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """As `output_spec`, where the operation's weights fit what it is given.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if isinstance(operation, keras.layers.Layer) and args:
+        operation._assert_input_compatibility(args[0])
+    return output_spec(operation, args, kwargs)
 
 
 def rule_for(operation: Any, table: Mapping[type, Any]) -> Any:
@@ -219,6 +241,17 @@ def has_own_weights(layer: keras.layers.Layer) -> bool:
     names = [w.name for w in layer.weights]
     stock = type(layer).__module__.startswith("keras.src.layers.")
     return stock and len(set(names)) == len(names) and all(id(w) in own for w in layer.weights)
+
+
+def own_weights(layer: keras.layers.Layer) -> list[Any]:
+    """The layer's weights, those of layers inside it left out, in the order in which Keras saves them."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def load_legacy(group: Any, model: keras.Model, by_name: bool) -> None:
+    """Load weights in Keras 2's layout, in order or by the names of the model's layers."""
+    load = legacy_h5_format.load_weights_from_hdf5_group
+    (legacy_h5_format.load_weights_from_hdf5_group_by_name if by_name else load)(group, model)
 
 
 def output_operations(model: Any) -> list[Any]:

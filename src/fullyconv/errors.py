@@ -8,6 +8,7 @@
     │   └── WindowError                       the window is missing or is not possible
     ├── ImageError(ValueError)                a picture that cannot be read or does not fit the model
     ├── ModelFileError(ValueError)            a file that holds no model this package can open
+    ├── WeightsError(ValueError)              weights that do not fit a model
     ├── LabelError(ValueError)                a class name or a file of labels that does not fit
     ├── OutputError(OSError)                  a result that cannot be written
     ├── VerificationError(ValueError)         a conversion that failed its proof
@@ -45,6 +46,20 @@ class ImageError(FullyConvError, ValueError):
 
 class ModelFileError(FullyConvError, ValueError):
     """A file that holds no model this package can open."""
+
+
+class WeightsError(FullyConvError, ValueError):
+    """Weights that do not fit a model, all mismatches reported together.
+
+    Args:
+        what: The first line: which weights do not fit which model.
+        mismatches: One line each.
+        remedy: What to do.
+    """
+
+    def __init__(self, what: str, mismatches: Sequence[str], remedy: str) -> None:
+        self.mismatches = tuple(mismatches)
+        super().__init__("\n".join([what, *(f"  {line}" for line in mismatches), remedy]))
 
 
 class LabelError(FullyConvError, ValueError):

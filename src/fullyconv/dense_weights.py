@@ -1,0 +1,294 @@
+"""A classifier's weights loaded into a fully convolutional network that was written by hand.
+
+Layers meet by name, their arrays by name and shape. A Dense kernel becomes that of a convolution only where the
+convolution covers the map that the Dense layer's input was flattened from. All of it fits, or nothing is changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from fullyconv import _keras
+from fullyconv.classifier_weights import in_words
+from fullyconv.errors import WeightsError, WindowError
+from fullyconv.inputs import channels_first
+from fullyconv.rules.rule import Arrange, describe_size
+from fullyconv.weight_files import Weight
+from fullyconv.weight_sources import CONVOLUTIONS, Source, Window, arrays, source_of, weighted
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """What was loaded, and what was not.
+
+    Args:
+        loaded: The layers that were loaded: the classifier's name and the network's.
+        only_in_weights: The classifier's layers that have no counterpart in the network.
+        only_in_model: The network's layers that have none in the classifier, and keep the weights they had.
+        notes: What the user should know.
+    """
+
+    loaded: tuple[tuple[str, str], ...]
+    only_in_weights: tuple[str, ...]
+    only_in_model: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """The same in a few lines."""
+        lines = [f"Loaded {len(self.loaded)} layers."]
+        for where, names in (("weights", self.only_in_weights), ("network", self.only_in_model)):
+            lines += [f"Only in the {where}, and not loaded: {', '.join(names)}."] if names else []
+        return "\n".join([*lines, *self.notes])
+
+
+@dataclass(frozen=True)
+class _Reached:
+    """What stands for a tensor of the network at the window: its shape, and the layers it was computed by."""
+
+    spec: Any
+    layers: frozenset[str]
+
+
+def load_dense_weights(
+    fcn: keras.Model,
+    weights: keras.Model | str | Path,
+    names: Mapping[str, str | None] | None = None,
+    *,
+    window: Window = None,
+) -> LoadedWeights:
+    """Load a classifier's weights into a fully convolutional network that you wrote yourself.
+
+    A layer is loaded from the one of its name, or from the one `names` gives it. The kernel of a Dense layer is
+    reshaped to that of the convolution in its place, in the order in which the map was flattened. All mismatches are
+    reported together, and then nothing is changed: sizes that happen to agree are no reason to load.
+
+    How the map was flattened is known from the classifier, given as a model or inside a file. A file of weights alone
+    does not say it: there it is taken for Keras's `Flatten`, on a map of the size of the kernel. That is checked
+    where it can be: the layers in front must have been loaded too, and a kernel that is not square needs the `window`.
+
+    Args:
+        fcn: The network, which is changed.
+        weights: The classifier, or the path of its file: `.weights.h5`, `.keras`, or `.h5` of weights or a model.
+        names: Names of the network's layers by those of the classifier, where they differ; None leaves a layer out.
+        window: Spatial size in pixels of the images the classifier was trained on, where its input leaves it open.
+
+    Returns:
+        What was loaded, and the layers of either side that were not.
+
+    Raises:
+        WeightsError: something does not fit; nothing was loaded.
+        ModelFileError: the file cannot be read.
+
+    Example:
+        >>> classifier = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(5, name="fc")])
+        >>> fcn = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(5, 8, name="score")])
+        >>> print(fullyconv.load_dense_weights(fcn, classifier, {"fc": "score"}))
+        Loaded 1 layers.
+    """
+    fitting = _Fitting(fcn, source_of(weights, window), names or {}, window)
+    moves = fitting.moves()
+    fitting.check()
+    values = [(variable, np.array(move(read()))) for variable, read, move in moves]
+    for variable, value in values:
+        variable.assign(value)
+    for _, layer in weighted(fcn):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+    return fitting.report()
+
+
+class _Misfit(Exception):
+    """Why one layer cannot be loaded: one sentence."""
+
+
+class _Fitting:
+    """Which layers meet, whether they fit, and what does not."""
+
+    def __init__(self, fcn: keras.Model, source: Source, names: Mapping[str, str | None], window: Window) -> None:
+        self.fcn, self.source, self.window = fcn, source, window
+        self.targets = dict(weighted(fcn))
+        self.wrong = list(_misnamed(names, source, self.targets, fcn.name))
+        wanted = [(name, names.get(name, name)) for name in source.layers]
+        self.pairs = [(name, target) for name, target in wanted if target is not None and target in self.targets]
+        self.wrong += _asked_twice(self.pairs)
+        self.reached = _reached(fcn, window)
+        self.notes: list[str] = []
+
+    def moves(self) -> list[tuple[Any, Any, Arrange]]:
+        """For each variable that can be loaded: what reads its array, and how that is arranged."""
+        found: list[tuple[Any, Any, Arrange]] = []
+        for name, target in self.pairs:
+            try:
+                found += list(self._moves(name, target))
+            except _Misfit as misfit:
+                self.wrong.append(f"{_arrow(name, target)}: {misfit}")
+        return found
+
+    def check(self) -> None:
+        """Raise where something does not fit, everything at once."""
+        if not self.pairs and not self.wrong:
+            raise WeightsError(
+                f"{self.source.what} and {self.fcn.name!r} have no layer of the same name; nothing was loaded.",
+                self._alone(),
+                'Say which is which: names={"fc1": "conv_fc1"}, the name in the weights first.',
+            )
+        if self.wrong:
+            raise WeightsError(
+                f"{self.source.what} does not fit {self.fcn.name!r}; nothing was loaded.",
+                [*self.wrong, *self._alone()],
+                "Change the network, or leave a layer of the weights out: names={name: None}.",
+            )
+
+    def report(self) -> LoadedWeights:
+        """What was loaded."""
+        return LoadedWeights(tuple(self.pairs), *self._rest(), tuple(self.notes))
+
+    def _rest(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        sources, targets = ({pair[i] for pair in self.pairs} for i in (0, 1))
+        return tuple(n for n in self.source.layers if n not in sources), tuple(
+            n for n in self.targets if n not in targets
+        )
+
+    def _alone(self) -> list[str]:
+        """The layers that have no counterpart, in words."""
+        both = zip(("weights", "network"), self._rest(), strict=True)
+        return [f"only in the {where}: {', '.join(names)}" for where, names in both if names]
+
+    def _moves(self, name: str, target: str) -> Iterator[tuple[Any, Any, Arrange]]:
+        stored, layer = self.source.layers[name], self.targets[target]
+        wanted = list(arrays(target, layer))
+        aligned = _aligned(stored, wanted)
+        if aligned is None:
+            raise _Misfit(_shapes(stored, wanted))
+        dense = [isinstance(layer, CONVOLUTIONS) and len(have.shape) == 2 for have, _ in aligned]
+        if any(h.shape != w.shape and not (d and _same_sums(h, w)) for d, (h, w) in zip(dense, aligned, strict=True)):
+            raise _Misfit(_shapes(stored, wanted))
+        variables = {v.name: v for v in layer.weights} if wanted[0].name else dict(enumerate(layer.weights))
+        for i, (is_dense, (have, want)) in enumerate(zip(dense, aligned, strict=True)):
+            move = self._kernel(name, target, want.shape) if is_dense else Arrange()
+            yield variables[want.name or i], have.read, move
+
+    def _kernel(self, name: str, target: str, shape: tuple[int, ...]) -> Arrange:
+        """How a Dense kernel becomes that of the convolution, which must cover the flattened map."""
+        layer, size = self.targets[target], shape[:-2]
+        if layer.groups != 1 or any(d != 1 for d in layer.dilation_rate):
+            raise _Misfit("a convolution with groups or dilation does not cover the map that was flattened")
+        layout = self.source.layouts.get(name)
+        if layout is not None and layout.shape != shape:
+            covered = describe_size((layout.shape or ())[:-1])
+            raise _Misfit(f"reads a flattened map of {covered}, and the kernel covers {describe_size(shape[:-1])}")
+        if layout is None and math.prod(size) > 1:
+            self._check_cover(name, target, size)
+        if layer.padding != "valid" and math.prod(size) > 1:
+            self.notes.append(
+                f"{target} pads: of its cells at the window only the centre one is the classifier's answer. "
+                'Use padding="valid".'
+            )
+        return layout or Arrange(None, shape)
+
+    def _check_cover(self, name: str, target: str, size: tuple[int, ...]) -> None:
+        """Refuse a kernel of the right number of values where nothing says that the map has its size."""
+        reached = self.reached[id(self.targets[target])]
+        missing = sorted(reached.layers - {t for _, t in self.pairs})
+        if missing:
+            raise _Misfit(
+                f"what {name} was flattened from is not known, since {', '.join(missing)} in front is not loaded; "
+                "give the classifier in place of its weights"
+            )
+        if self.window is None and len(set(size)) > 1:
+            raise _Misfit(
+                f"whether {name} was flattened from a map of {describe_size(size)} is not known; give the window, "
+                "or the classifier in place of its weights"
+            )
+        shape = reached.spec.shape
+        enters = shape[2:] if self.targets[target].data_format == "channels_first" else shape[1:-1]
+        if self.window is not None and tuple(enters) != size:
+            raise _Misfit(
+                f"a map of {describe_size(enters)} enters at the window, and the kernel covers {describe_size(size)}"
+            )
+
+
+def _misnamed(names: Mapping[str, str | None], source: Source, targets: Mapping[str, Any], model: str) -> Iterator[str]:
+    for name, target in names.items():
+        if name not in source.layers:
+            yield f"names: {source.what} has no layer {name!r} with weights"
+        if target is not None and target not in targets:
+            yield f"names: {model!r} has no layer {target!r} with weights"
+
+
+def _asked_twice(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
+    for target in dict.fromkeys(target for _, target in pairs):
+        askers = [name for name, t in pairs if t == target]
+        if len(askers) > 1:
+            yield f"names: {target!r} would be loaded from {' and from '.join(map(repr, askers))}"
+
+
+def _arrow(name: str, target: str) -> str:
+    return name if name == target else f"{name} -> {target}"
+
+
+def _shapes(stored: Sequence[Weight], wanted: Sequence[Weight]) -> str:
+    names = [w.name for w in wanted] if len(stored) == len(wanted) else []
+    return f"{in_words(stored, names)} in the weights, {in_words(wanted)} in the network"
+
+
+def _same_sums(have: Weight, want: Weight) -> bool:
+    """Whether a Dense kernel has a row for each value under the convolution's kernel, and its units."""
+    return have.shape == (math.prod(want.shape[:-1]), want.shape[-1])
+
+
+def _aligned(stored: Sequence[Weight], wanted: Sequence[Weight]) -> list[tuple[Weight, Weight]] | None:
+    """The arrays that belong together, by name; in order where the file has no names, or none that Keras has."""
+    have, want = {w.name: w for w in stored}, {w.name: w for w in wanted}
+    if None not in have and None not in want and have.keys() == want.keys():
+        return [(have[name], want[name]) for name in want]
+    apart = have.keys().isdisjoint(want.keys() - {None})
+    return list(zip(stored, wanted, strict=True)) if apart and len(stored) == len(wanted) else None
+
+
+def _reached(model: keras.Model, window: Window) -> dict[int, _Reached]:
+    """What enters each operation of a network: its shape at the window, and the layers with weights in front of it."""
+    entering: dict[int, _Reached] = {}
+    known = {id(layer): name for name, layer in weighted(model)}
+
+    def visit(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        given = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, _Reached)]
+        layers = frozenset[str]().union(*(x.layers for x in given))
+        entering[id(operation)] = _Reached(given[0].spec, layers)
+        own = {known[id(operation)]} if id(operation) in known else set()
+        out = _spec_after(operation, args, kwargs, model.name)
+        return keras.tree.map_structure(lambda spec: _Reached(spec, layers | own), out)
+
+    first = channels_first(model)
+    inputs = keras.tree.flatten(_keras.input_structure(model))
+    _keras.walk(model, [_Reached(_at_window(x, window, first), frozenset()) for x in inputs], visit)
+    return entering
+
+
+def _spec_after(operation: Any, args: Any, kwargs: Mapping[str, Any], model: str) -> Any:
+    kwargs = {name: value for name, value in kwargs.items() if name not in ("training", "mask")}
+    specs = keras.tree.map_structure(lambda x: x.spec if isinstance(x, _Reached) else x, (args, kwargs))
+    try:
+        return _keras.output_spec(operation, *specs)
+    except ValueError as error:
+        raise WindowError(
+            f"The window is too small for {model!r}: nothing is left at {operation.name!r}.\n"
+            "Give the size that the classifier was trained on, such as window=224."
+        ) from error
+
+
+def _at_window(tensor: Any, window: Window, first: bool) -> Any:
+    """An image input of the size of the window, where that is given."""
+    rank = len(tensor.shape) - 2
+    if window is None or rank < 1:
+        return keras.KerasTensor(tensor.shape, tensor.dtype)
+    sizes = (window,) * rank if isinstance(window, int) else tuple(window)
+    shape = (None, tensor.shape[1], *sizes) if first else (None, *sizes, tensor.shape[-1])
+    return keras.KerasTensor(shape, tensor.dtype)

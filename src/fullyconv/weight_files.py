@@ -1,0 +1,170 @@
+"""What a weight file holds: arrays under the names of their layers, read without the model they belong to.
+
+Two layouts are read, and told apart by what is in the file, not by its name:
+
+- Keras 2's (`.h5`): a group for each layer of the model in order, its arrays listed in the attribute `weight_names`.
+- Keras 3's (`.weights.h5`, and inside `.keras`): a group for each layer under a name made from its class, such as
+  `layers/dense_1`, its arrays numbered in `vars`, the layer's own name an attribute of that (older files lack it).
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import h5py
+import numpy as np
+
+from fullyconv import _keras
+from fullyconv.errors import ModelFileError
+
+MEMBER = "model.weights.h5"
+# Groups of Keras 3's layout that hold the state of something else than a layer.
+_NO_LAYERS = {"optimizer", "metrics", "seed_generator", "loss_tracker"}
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One array of a layer.
+
+    Args:
+        layer: The layer's name, or None where the file does not say.
+        name: Its own name in the layer, or None where the file does not say.
+        place: The layer's place in the file: what Keras finds it by.
+        shape: Its shape.
+        read: Returns it.
+    """
+
+    layer: str | None
+    name: str | None
+    place: str
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """The arrays of a file.
+
+    Args:
+        path: The file.
+        legacy: Whether it has the layout of Keras 2.
+        weights: Its arrays, in the file's order.
+    """
+
+    path: Path
+    legacy: bool
+    weights: tuple[Weight, ...]
+
+
+def read_weight_file(path: Path) -> WeightFile:
+    """What a weight file holds; arrays are read when they are asked for.
+
+    Args:
+        path: A `.weights.h5`, `.h5`, `.hdf5` or `.keras` file, of weights alone or of a whole model.
+
+    Raises:
+        ModelFileError: there is no such file, or it holds no weights.
+    """
+    try:
+        with opened(path) as file:
+            legacy = legacy_root(file)
+            weights = list(_legacy(legacy, path) if legacy is not None else _numbered(file, path))
+    except ModelFileError:
+        raise
+    except (OSError, KeyError, ValueError) as error:
+        raise ModelFileError(_unreadable(path, error)) from error
+    if not weights:
+        raise ModelFileError(
+            f"'{path}' holds no weights of a Keras model.\n"
+            "Give a file written by model.save_weights (.weights.h5, or .h5 of Keras 2) or by model.save."
+        )
+    return WeightFile(path, legacy is not None, tuple(weights))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """The HDF5 file of weights: the file itself, or the one inside a `.keras` file."""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive, archive.open(MEMBER) as member, _hdf5(member) as file:
+            yield file
+    else:
+        with _hdf5(path) as file:
+            yield file
+
+
+def _hdf5(source: Path | IO[bytes]) -> h5py.File:
+    return h5py.File(source, "r")
+
+
+def legacy_root(file: h5py.File) -> Any:
+    """The group of a file in Keras 2's layout that lists the layers; None where the layout is Keras 3's."""
+    for root in (file, file.get("model_weights")):
+        if root is not None and _keras.listed(root, "layer_names"):
+            return root
+    return None
+
+
+def _legacy(root: Any, path: Path) -> Iterator[Weight]:
+    taken: set[str] = set()
+    for group in _keras.listed(root, "layer_names"):
+        names = _keras.listed(_keras.safe_group(root, group), "weight_names")
+        owners = [name.rpartition("/")[0].rpartition("/")[2] for name in names]
+        several = len(set(owners)) > 1
+        chosen = {owner: _unique(owner if several else group, group, taken) for owner in dict.fromkeys(owners)}
+        for name, owner in zip(names, owners, strict=True):
+            key = f"{root.name.strip('/')}/{group}/{name}".lstrip("/")
+            shape = _keras.safe_dataset(root, f"{group}/{name}").shape
+            last = name.rpartition("/")[2].partition(":")[0]
+            yield Weight(chosen[owner], last, group, tuple(shape), partial(_array, path, key))
+
+
+def _numbered(file: h5py.File, path: Path) -> Iterator[Weight]:
+    taken: set[str] = set()
+    groups: list[str] = []
+    file.visit(groups.append)
+    for key in groups:
+        place, _, last = f"/{key}".rpartition("/")
+        place = place.lstrip("/")
+        if last != "vars" or not _NO_LAYERS.isdisjoint(place.split("/")):
+            continue
+        group = _keras.safe_group(file, key)
+        name = group.attrs.get("name")
+        arrays = sorted((n for n in group if n.isdigit()), key=int)
+        layer = _unique(str(name), _above(file, place), taken) if arrays and name is not None else None
+        for number in arrays:
+            shape = _keras.safe_dataset(group, number).shape
+            yield Weight(layer, None, place, tuple(shape), partial(_array, path, f"{key}/{number}"))
+
+
+def _above(file: h5py.File, place: str) -> str:
+    """The name of the model that holds the layer at this place."""
+    holder = place.rpartition("/layers/")[0]
+    return str(file[f"{holder}/vars"].attrs.get("name", "")) if f"{holder}/vars" in file else ""
+
+
+def _unique(name: str, prefix: str, taken: set[str]) -> str:
+    """The name, or where another layer has it, the name behind that of the model that holds it."""
+    name = name if name not in taken else f"{prefix}_{name}"
+    taken.add(name)
+    return name
+
+
+def _array(path: Path, key: str) -> np.ndarray:
+    with opened(path) as file:
+        data = _keras.safe_dataset(file, key)
+        return np.array(data, dtype="bfloat16" if data.attrs.get("dtype") == "bfloat16" else None)
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """The message for a file that cannot be read as weights."""
+    if not path.exists():
+        return f"There is no file '{path}'.\nCheck the path."
+    reason = re.sub(r"\s+", " ", str(error)).rstrip(".")[:160]
+    return f"'{path}' cannot be read as a weight file ({reason}).\nCopy or download it again, or save it anew."
