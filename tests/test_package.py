@@ -26,14 +26,15 @@ ORDER = [
     *("geometry", "model_files", "_keras"),
     *("rules.rule", "rules.order", "rules.places", "rules.fragments", "rules.conv"),
     *("rules.pool", "rules.flatten", "rules.pointwise", "rules.dense", "rules.normalization", "rules.merge", "rules"),
-    *("inputs", "walk", "cost", "plan"),
+    *("inputs", "walk", "work", "cost", "plan"),
     *("_layout", "_layout_rules", "_openvino", "engine"),
     *("convert", "reference", "verify"),
     *("weight_files", "classifier_weights", "weight_sources", "dense_weights"),
     *("preprocessing", "images", "labels", "statedict", "pretrained"),
     *("colours", "files", "render", "placement", "detections", "map_files", "reading", "heatmap"),
     *("field_picture", "receptive"),
-    *("report", "demo", "cli.app", "cli.options", "cli.conversion", "cli.pictures", "cli", "__main__"),
+    *("report", "comparison", "page.markup", "page.embedded", "page.figures", "page.sections", "page", "demo"),
+    *("cli.app", "cli.options", "cli.targets", "cli.conversion", "cli.pictures", "cli.reporting", "cli", "__main__"),
 ]
 
 

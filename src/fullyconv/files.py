@@ -35,6 +35,19 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
             _remove(temporary)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those it lies in, unless it is there.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"The folder '{path}' cannot be made: {error.strerror}.\nGive another one with -o."
+        raise OutputError(msg) from error
+
+
 def _check_place(target: Path) -> None:
     if target.is_dir() and not (target.suffix == ".zarr" and (target / "zarr.json").exists()):
         raise IsADirectoryError(0, "it is a folder")

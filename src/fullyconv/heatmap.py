@@ -10,7 +10,7 @@ import html
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -335,7 +335,7 @@ def _several(classes: Any) -> list[int | str] | None:
     """The classes that were asked for, as a list."""
     if classes is None:
         return None
-    several: list[Any] = [classes] if isinstance(classes, str | int | np.integer) else list(np.atleast_1d(classes))
+    several: list[Any] = [classes] if isinstance(classes, str) or not isinstance(classes, Iterable) else list(classes)
     if not several:
         raise LabelError("No class was named; leave classes out for the one with the highest value.")
     if not all(isinstance(each, str | int | np.integer) for each in several):

@@ -1,6 +1,7 @@
 """Pictures in: small files, arrays and Pillow images become `(height, width, channels)` arrays.
 
     read_image(source, channels)       whatever the picture is, the pixels a network with `channels` channels takes
+    find_pictures(given)               the files that paths, folders and globs stand for
 
 Values stay on the scale 0..255, which `fullyconv.preprocess` expects. Nothing is changed in silence: what had to be
 done to a picture (alpha laid on white, grey repeated to three channels, 16 bits brought to 8) is a *note*, one plain
@@ -9,9 +10,10 @@ sentence, appended to the list the caller gives, or issued as an `ImageWarning` 
 
 from __future__ import annotations
 
+import glob
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ Note = Callable[[str], None]
 _ORIENTATION = 0x0112  # the EXIF tag
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, which Pillow's "L" uses too
 _KINDS = {1: "grey", 2: "grey with alpha", 3: "colour", 4: "colour with alpha"}
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 _DIRECT = {"L", "LA", "RGB", "RGBA"}
 # Pillow mode -> the mode whose channels are the picture's, and what to say about it.
 _CONVERTED = {
@@ -80,6 +83,36 @@ def read_image(source: Any, channels: int | None = 3, *, notes: list[str] | None
     for sentence in found if notes is None else ():
         warnings.warn(sentence, ImageWarning, stacklevel=2)
     return pixels
+
+
+def find_pictures(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """The files that paths, folders and globs stand for, each once.
+
+    A folder stands for the pictures in it, by their endings, but not for those in folders inside it; `**` in a glob
+    does. A path that is neither stands for itself, whether it is there or not.
+
+    Raises:
+        ImageError: one of them stands for nothing, or none of the files is there.
+    """
+    found = list(dict.fromkeys(path for each in given for path in _expanded(str(each))))
+    if not any(path.exists() for path in found):
+        raise ImageError(f"There is no picture {str(found[0])!r}; check the path.")
+    return found
+
+
+def _expanded(given: str) -> Iterator[Path]:
+    path = Path(given)
+    if path.is_dir():
+        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    elif glob.has_magic(given) and not path.exists():
+        matches = map(Path, glob.glob(given, recursive=True))  # noqa: PTH207  a pattern may begin anywhere
+        inside = sorted(path for path in matches if path.is_file())
+    else:
+        inside = [path]
+    if not inside:
+        what = "The folder" if path.is_dir() else "The pattern"
+        raise ImageError(f"{what} {given!r} holds no picture ({', '.join(SUFFIXES)}); check the path.")
+    yield from inside
 
 
 def _pixels(source: Any, name: str, note: Note) -> np.ndarray:

@@ -12,6 +12,7 @@ a function  whatever it returns
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,13 @@ _FORMULAS = {
     "none": "x as it is, 0 to 255",
 }
 _KEYS = ("scale", "offset", "bgr")
+# Names in keras.applications, and the mode of their preprocess_input.
+_APPLICATIONS = {
+    r"VGG\d+|ResNet\d+": "caffe",
+    r"DenseNet\d+": "torch",
+    r"ResNet\d+V2|MobileNet(V2)?|Inception(ResNetV2|V3)|Xception|NASNet\w+": "tf",
+    r"EfficientNet\w+|ConvNeXt\w+|MobileNetV3\w+": "none",
+}
 
 
 def preprocess(x: np.ndarray, mode: Mode = None, data_format: str = "channels_last") -> np.ndarray:
@@ -68,6 +76,16 @@ def preprocess(x: np.ndarray, mode: Mode = None, data_format: str = "channels_la
     last = last[..., ::-1] if recipe.get("bgr") else last
     scale, offset = (_factor(recipe, key, last.shape[-1], mode) for key in ("scale", "offset"))
     return np.ascontiguousarray(np.moveaxis(last * scale + offset, -1, axis))
+
+
+def of_application(name: str) -> str | None:
+    """The mode in which a model of `keras.applications` was trained; `None` where it is not known.
+
+    >>> of_application("VGG16"), of_application("MobileNetV2"), of_application("my_net")
+    ('caffe', 'tf', None)
+    """
+    fits = (mode for pattern, mode in _APPLICATIONS.items() if re.fullmatch(pattern, name, re.IGNORECASE))
+    return next(fits, None)
 
 
 def describe(mode: Mode) -> str:

@@ -29,6 +29,7 @@ IN_COMMANDS = (
     (r"window=(\d+)", r"--window \1"),
     (r"(until|skip)='([^']*)'", r"--\1 \2"),
     (r"with `until`", "with --until LAYER"),
+    (r"values='(\w+)'", r"--\1"),
 )
 
 
@@ -101,8 +102,11 @@ def _folded(rows: Sequence[Row]) -> Iterator[Row]:
 
 
 def show_peaks(heatmap: Heatmap, console: Console) -> None:
-    """Print the best window of each class drawn, or of the five best classes."""
-    for peak in heatmap.top:
+    """Print the detections where there is a threshold, else the best window of each class drawn or of the best five."""
+    listed = heatmap.top if heatmap.threshold is None else heatmap.detections(heatmap.threshold)
+    if not listed:
+        show(console, f"No {heatmap.placement.noun} has a {heatmap.kind} of at least {heatmap.threshold:g}.")
+    for peak in listed:
         corner = ", ".join(f"{float(low):g}..{float(high):g}" for low, high in peak.box)
         show(console, f"{peak.probability:8.4f}  {peak.label}  (rows {corner.replace(', ', ', columns ')})")
 

@@ -14,7 +14,7 @@ import typer
 
 import fullyconv
 from fullyconv.cli.app import Group
-from fullyconv.errors import GeometryError, OutputError
+from fullyconv.errors import GeometryError, ModelFileError, OutputError
 
 if TYPE_CHECKING:
     import keras
@@ -37,6 +37,19 @@ def parse_stride(text: str) -> int | Size:
     """The stride in a text such as 8, or 8x16 for one an axis."""
     steps = parse_size(text, "a stride: write it as 8, or as 8x16 (height x width)")
     return steps if len(steps) > 1 else steps[0]
+
+
+class Numbers(tuple[float, ...]):
+    """One number, or one for each channel, such as 0.5 or 0.1,0.2,0.3."""
+
+
+def parse_numbers(text: str) -> Numbers:
+    """The numbers in a text such as 0.1,0.2,0.3."""
+    try:
+        return Numbers(float(part) for part in text.split(","))
+    except ValueError:
+        msg = f"'{text}' is no number: write one, such as 0.5, or one a channel, such as 0.1,0.2,0.3."
+        raise typer.BadParameter(msg) from None
 
 
 def _conversion(
@@ -104,10 +117,28 @@ class Source:
         with contextlib.redirect_stdout(sys.stderr):
             return open_model(self.name, random_weights=self.random_weights, unsafe=self.unsafe)
 
+    def classifier(self) -> keras.Model:
+        """The model, unless its file holds a converted network."""
+        if _is_converted(Path(self.name)):
+            raise ModelFileError(
+                f"'{self.name}' is converted already, and a report lays it beside its classifier.\n"
+                f"Give the classifier it was converted from."
+            )
+        return self.open()
+
+    @property
+    def preprocess(self) -> str | None:
+        """How pixels are prepared for it, where it is one of `keras.applications`."""
+        from fullyconv.preprocessing import of_application
+
+        return None if Path(self.name).exists() else of_application(self.name)
+
     def converted(self, options: dict[str, Any]) -> fullyconv.FullyConv:
         """The converted network in its file, or what the classifier in it is converted to."""
         if not _is_converted(Path(self.name)):
-            return fullyconv.convert(self.open(), **options)
+            fcn = fullyconv.convert(self.open(), **options)
+            fcn.preprocess = self.preprocess
+            return fcn
         defaults = _conversion()
         changed = [name for name, value in options.items() if name != "window" and value != defaults[name]]
         if changed:
@@ -159,6 +190,33 @@ Preprocess = Annotated[
 ]
 
 
+def _pixels(
+    preprocess: Preprocess = None,
+    scale: Annotated[
+        Numbers | None,
+        typer.Option(parser=parse_numbers, metavar="A[,B,C]", help="Multiply pixels 0..255 by this: 0.0078125."),
+    ] = None,
+    offset: Annotated[
+        Numbers | None,
+        typer.Option(parser=parse_numbers, metavar="A[,B,C]", help="Then add this, one number or one a channel: -1."),
+    ] = None,
+    bgr: Annotated[bool, typer.Option("--bgr", help="Reverse the channels first: blue, green, red.")] = False,
+) -> Any:
+    """How pixels are prepared: a mode's name, a dict of scale, offset and bgr, or None."""
+    given = {"scale": scale and list(scale), "offset": offset and list(offset), "bgr": bgr or None}
+    recipe = {name: value for name, value in given.items() if value is not None}
+    if preprocess and recipe:
+        msg = f"--preprocess {preprocess} says all of it: give it, or --{next(iter(recipe))} and its like."
+        raise typer.BadParameter(msg)
+    single = {
+        name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in recipe.items()
+    }
+    return preprocess or single or None
+
+
+Pixels = Annotated[Any, Group(_pixels)]
+
+
 def check_output(path: Path, *endings: str) -> None:
     """Refuse a file that could not be written, before the work is done."""
     if path.suffix.lower() not in endings:
@@ -169,8 +227,9 @@ def check_output(path: Path, *endings: str) -> None:
     if not path.parent.is_dir():
         msg = f"'{path}' cannot be written: there is no folder '{path.parent}'.\nCreate it first."
         raise OutputError(msg)
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        msg = f"'{path}' cannot be written: {'it is a folder' if path.is_dir() else 'its folder is read-only'}."
+    folder = path.is_dir() and path.suffix != ".zarr"
+    if folder or not os.access(path.parent, os.W_OK):
+        msg = f"'{path}' cannot be written: {'it is a folder' if folder else 'its folder is read-only'}."
         raise OutputError(msg)
 
 
@@ -182,7 +241,7 @@ def load(path: Path, window: Size | None, unsafe: bool) -> fullyconv.FullyConv:
     return fullyconv.load(path, window=window, safe_mode=not unsafe)
 
 
-def picture(fcn: fullyconv.FullyConv, path: Path, mode: str | None) -> Any:
+def picture(fcn: fullyconv.FullyConv, path: Path, mode: Any) -> Any:
     """A picture as the network takes it."""
     from fullyconv.images import read_image
     from fullyconv.preprocessing import preprocess

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import fullyconv
 from fullyconv import report
 from fullyconv.cli.app import command
-from fullyconv.cli.options import ClassifierOrNetwork, Conversion, Preprocess, check_output
+from fullyconv.cli.options import ClassifierOrNetwork, Conversion, Pixels
+from fullyconv.cli.targets import Targets, targets
+from fullyconv.errors import FullyConvError, ImageError, InputTooSmallError
+
+if TYPE_CHECKING:
+    from fullyconv.detections import Found
+    from fullyconv.heatmap import Heatmap, Maker
+    from fullyconv.reading import Values
 
 
 @command
 def heatmap(
     source: ClassifierOrNetwork,
     options: Conversion,
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.png", help="The overlay to write.")],
+    pixels: Pixels,
+    image: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures, folders of them, or globs.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="OUT.png|FOLDER", help="The overlay; for several pictures a folder."),
+    ] = None,
     classes: Annotated[
         list[str] | None,
         typer.Option(
@@ -28,23 +38,105 @@ def heatmap(
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The names of the classes: one a line, or a JSON list.")
     ] = None,
-    preprocess: Preprocess = None,
+    softmax: Annotated[
+        bool | None,
+        typer.Option(
+            "--softmax/--logits",
+            help="Draw the softmax of the logits, or the logits: the values before the last activation.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Draw and list the local maxima of at least this, in place of the best window; with --detections 0.5."
+        ),
+    ] = None,
+    detections: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.csv|.json|.geojson",
+            help="Write the local maxima, those that overlap a better one left out; GeoJSON in pixels.",
+        ),
+    ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            metavar="OUT.npz|.tif|.zarr",
+            help="Write the values of all classes and where the cells lie; {name} becomes each picture's name.",
+        ),
+    ] = None,
 ) -> None:
     """Draw where in IMAGE the classifier sees a class.
 
-    The overlay shows the class's probability at every position, a colour bar, and the best window boxed and named.
+    The overlay shows the class's probability at every position, a colour bar, and the best window boxed and named, or
+    with --threshold each window that is a local maximum. What was assumed is printed.
     """
-    check_output(output, ".png", ".jpg", ".jpeg", ".webp")
-    from fullyconv.labels import read_labels
+    threshold = 0.5 if threshold is None and detections else threshold
+    to = targets(image, output, detections, maps)
+    from fullyconv.detections import save_detections
+    from fullyconv.heatmap import Maker
 
-    fcn = source.converted(options)
-    names = read_labels(labels) if labels else None
-    drawn = fullyconv.heatmap(fcn, image, classes=classes or None, preprocess=preprocess, labels=names)
-    drawn.save(output)
-    for note in drawn.notes:
-        typer.echo(note)
-    report.show_peaks(drawn, report.terminal())
-    typer.echo(f"Wrote {output}.")
+    values: Values = None if softmax is None else "softmax" if softmax else "logits"
+    make = Maker(source.converted(options), classes or None, pixels, labels, values=values, threshold=threshold)
+    found, failed = _draw(make, to)
+    if detections:
+        save_detections(detections, found)
+    written = [str(path) for path in (output, detections, maps) if path]
+    typer.echo(f"Wrote {', '.join(written)}.")
+    if failed:
+        lines = "\n".join(f"  {report.in_commands(str(error))}" for error in failed)
+        typer.echo(f"{len(failed)} of {len(to.pictures)} pictures were left out:\n{lines}", err=True)
+        raise typer.Exit(1)
+
+
+def _draw(make: Maker, to: Targets) -> tuple[list[Found], list[FullyConvError]]:
+    """Draw each picture, print what was assumed and found, and return the detections and what went wrong.
+
+    What is wrong with one of several pictures does not stop the others.
+    """
+    found, failed, said = [], [], set[str]()
+    for i, path in enumerate(to.pictures, 1):
+        try:
+            drawn = make(path)
+        except (ImageError, InputTooSmallError) as error:
+            if not to.several:
+                raise
+            failed.append(_naming(path, error))
+            typer.echo(f"[{i}/{len(to.pictures)}] {path.name}: left out")
+            continue
+        _write(drawn, to, path)
+        found += [drawn.found(make.threshold)] if make.threshold is not None else []
+        for note in (note for note in drawn.notes if note not in said):
+            typer.echo(report.in_commands(note))
+        said.update(drawn.notes)
+        _show(drawn, f"[{i}/{len(to.pictures)}] {path.name}: " if to.several else "")
+    return found, failed
+
+
+def _write(drawn: Heatmap, to: Targets, path: Path) -> None:
+    overlay, values = to.overlay(path), to.map(path)
+    if overlay:
+        drawn.save(overlay)
+    if values:
+        drawn.save_map(values)
+
+
+def _naming(path: Path, error: FullyConvError) -> FullyConvError:
+    """An error whose message says which picture it is about."""
+    return error if path.name in str(error) else ImageError(f"{str(path)!r}: {error}".replace("\n", " "))
+
+
+def _show(drawn: Heatmap, progress: str) -> None:
+    """Print what was found in a picture: a line among several pictures, else a table."""
+    if not progress:
+        report.show_peaks(drawn, report.terminal())
+        return
+    best = drawn.top[0]
+    many = (
+        "" if drawn.threshold is None else f", {len(drawn.detections(drawn.threshold))} of at least {drawn.threshold:g}"
+    )
+    report.show(report.terminal(), f"{progress}{best.label} {best.probability:.4f}{many}")
 
 
 @command
