@@ -10,6 +10,7 @@ from fullyconv import _lazy
 if TYPE_CHECKING:
     from fullyconv.classifier_weights import convert_weights
     from fullyconv.convert import FullyConv, convert, load
+    from fullyconv.cost import Cost, StrideCost, cost
     from fullyconv.dense_weights import LoadedWeights, load_dense_weights
     from fullyconv.detections import Detection
     from fullyconv.engine import compile
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendError",
+    "Cost",
     "Detection",
     "FullyConv",
     "FullyConvError",
@@ -51,6 +53,7 @@ __all__ = [
     "ModelFileError",
     "OutputError",
     "Plan",
+    "StrideCost",
     "UnsupportedLayerError",
     "UnsupportedModelError",
     "Verification",
@@ -59,6 +62,7 @@ __all__ = [
     "WindowError",
     "compile",
     "convert",
+    "cost",
     "convert_weights",
     "geometry",
     "heatmap",
@@ -76,6 +80,7 @@ _lazy.make_lazy(
         "convert": ("FullyConv", "convert", "load"),
         "dense_weights": ("LoadedWeights", "load_dense_weights"),
         "detections": ("Detection",),
+        "cost": ("Cost", "StrideCost", "cost"),
         "engine": ("compile",),
         "errors": tuple(name for name in __all__ if name.endswith("Error")),
         "geometry": ("Grid",),

@@ -16,12 +16,14 @@ import keras
 import numpy as np
 
 from fullyconv import _keras
+from fullyconv.cost import Cost, Size, cost
 from fullyconv.engine import Compiled, compile
 from fullyconv.errors import GeometryError, InputTooSmallError, OutputError, WindowError
 from fullyconv.geometry import Grid
+from fullyconv.inputs import image_size
 from fullyconv.model_files import read_model
 from fullyconv.plan import Plan, plan
-from fullyconv.rules.rule import Arrange, Blueprint, Map, Recipe
+from fullyconv.rules.rule import Arrange, Blueprint, Map, Recipe, needed
 
 MEMBER = "fullyconv.json"
 
@@ -66,9 +68,9 @@ class _Builder:
     def model(self) -> keras.Model:
         """The model of the plan."""
         inputs = self._inputs()
-        needed = _needed(self.plan.outputs)
+        wanted = needed(self.plan.outputs)
         for recipe in self.plan.recipes:
-            if id(recipe) in needed:
+            if id(recipe) in wanted:
                 self.tensors[id(recipe)] = self._call(recipe)
         outputs = [self._tensor(x.recipe) for x in self.plan.outputs]
         structure = keras.tree.pack_sequence_as(self.plan.structure, outputs)
@@ -105,18 +107,6 @@ class _Builder:
         built, outputs = _build(blueprint, args, kwargs)
         self.built[id(blueprint)] = built
         return outputs
-
-
-def _needed(outputs: Sequence[Map]) -> set[int]:
-    """Ids of the recipes that the outputs depend on."""
-    needed: set[int] = set()
-    stack = [x.recipe for x in outputs]
-    while stack:
-        recipe = stack.pop()
-        if id(recipe) not in needed:
-            needed.add(id(recipe))
-            stack += [x for x in keras.tree.flatten((recipe.args, dict(recipe.kwargs))) if isinstance(x, Recipe)]
-    return needed
 
 
 def _build(blueprint: Blueprint, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -194,6 +184,18 @@ class FullyConv:
         """`"channels_last"` or `"channels_first"`."""
         image = next(t for t in self.model.inputs if len(t.shape) > 2)
         return "channels_first" if image.shape[1] is not None else "channels_last"
+
+    def cost(self, size: Size | None = None) -> Cost:
+        """What it costs for one image; as `Plan.cost`.
+
+        Args:
+            size: Spatial size of the image in pixels; by default the window.
+
+        Raises:
+            InputTooSmallError: it is smaller than the window.
+            GeometryError: it is not one whole number above 0, or one for each spatial axis.
+        """
+        return cost(self.model, image_size(size, self.window))
 
     def predict(self, x: Any) -> Any:
         """The maps of a batch of images, through the engine.

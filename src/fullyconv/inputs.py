@@ -3,16 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 import keras
 import numpy as np
 
 from fullyconv import _keras
-from fullyconv.errors import UnsupportedModelError, WindowError
+from fullyconv.errors import GeometryError, InputTooSmallError, UnsupportedModelError, WindowError
 from fullyconv.geometry import Axis
 from fullyconv.rules import RULES
 from fullyconv.rules.rule import Map, Recipe, dropped
+
+
+def integers(
+    value: object, rank: int, name: str, error: type[GeometryError] = GeometryError, example: int = 224
+) -> tuple[int, ...]:
+    """Integers from one, which then holds for every spatial axis, or from several.
+
+    Args:
+        value: What was given.
+        rank: Number of spatial axes.
+        name: What it is called, such as "size".
+        error: What is raised.
+        example: A number for the message.
+
+    Raises:
+        GeometryError: it is something else.
+    """
+    several: Any = (value,) * rank if isinstance(value, Integral) else value
+    listed = isinstance(several, Iterable) and not isinstance(several, str | bytes)
+    if not listed or any(isinstance(n, bool) or not isinstance(n, Integral) for n in several):
+        raise error(_no_integers(value, rank, name, example))
+    return tuple(int(n) for n in several)
+
+
+def whole_numbers(value: object, rank: int, name: str, example: int = 224) -> tuple[int, ...]:
+    """As `integers`, each above 0, as many as there are spatial axes.
+
+    Example:
+        >>> from fullyconv.inputs import whole_numbers
+        >>> whole_numbers(224, 2, "size"), whole_numbers([224, 320], 2, "size")
+        ((224, 224), (224, 320))
+    """
+    numbers = integers(value, rank, name, example=example)
+    if len(numbers) != rank or any(n < 1 for n in numbers):
+        raise GeometryError(_no_integers(value, rank, name, example))
+    return numbers
+
+
+def image_size(size: object, window: Sequence[int]) -> tuple[int, ...]:
+    """The size of an image for a network with this window, which it has by default.
+
+    Raises:
+        InputTooSmallError: it is smaller than the window.
+        GeometryError: it is not one whole number above 0, or one for each spatial axis.
+    """
+    extent = tuple(window) if size is None else whole_numbers(size, len(window), "size")
+    if any(n < least for n, least in zip(extent, window, strict=True)):
+        raise InputTooSmallError(extent, window)
+    return extent
+
+
+def _no_integers(value: object, rank: int, name: str, example: int) -> str:
+    each = f", or {rank} of them, one for each spatial axis" if rank > 1 else ""
+    sizes = f" or {name}={(example,) * rank}" if rank > 1 else ""
+    return (
+        f"The {name} must be a whole number of pixels above 0{each}, not {value!r}.\nGive {name}={example}{sizes}, say."
+    )
 
 
 def what_enters(model: Any, window: int | Sequence[int] | None) -> Iterable[Map]:
@@ -39,7 +97,7 @@ def what_enters(model: Any, window: int | Sequence[int] | None) -> Iterable[Map]
 def _image(model: Any, tensor: Any, rank: int, first: bool, window: int | Sequence[int] | None) -> Map:
     shape = tuple(tensor.shape[1:])
     size, channels = (shape[1:], shape[0]) if first else (shape[:-1], shape[-1])
-    asked = (int(window),) * rank if isinstance(window, (int, np.integer)) else tuple(window or ())
+    asked = () if window is None else integers(window, rank, "window", WindowError)
     known = _window(model, size, asked)
     if channels is None:
         raise WindowError(

@@ -9,8 +9,10 @@ from typing import Any
 
 import keras
 
-from fullyconv.errors import GeometryError
+from fullyconv.cost import Cost, Size, StrideCost, of_recipes
+from fullyconv.errors import GeometryError, UnsupportedLayerError
 from fullyconv.geometry import Grid
+from fullyconv.inputs import image_size, integers
 from fullyconv.rules.rule import Map, Recipe, describe_size
 from fullyconv.walk import Step, Walk
 
@@ -59,6 +61,56 @@ class Plan:
     def window(self) -> tuple[int, ...]:
         """Spatial size of the input the classifier was built for."""
         return next(tuple(a.window for a in x.axes) for x in self.inputs if x.axes)
+
+    def cost(self, size: Size | None = None) -> Cost:
+        """What the network will cost for one image, without building it.
+
+        Args:
+            size: Spatial size of the image in pixels; by default the window.
+
+        Raises:
+            InputTooSmallError: it is smaller than the window.
+            GeometryError: it is not one whole number above 0, or one for each spatial axis.
+        """
+        return of_recipes(self.inputs, self.recipes, self.outputs, image_size(size, self.window))
+
+    def speedup(self, size: Size) -> float | None:
+        """How many times fewer multiply-adds than cutting the same windows: the limit of what can be saved in time.
+
+        None where the cells are not windows.
+        """
+        return _beside_windows(self, image_size(size, self.window), self._plain().cost()).speedup
+
+    def strides(self, size: Size) -> tuple[StrideCost, ...]:
+        """What the map costs at the network's own stride and at each denser one, beside the other ways to have it.
+
+        The denser strides are those that are the same for all axes, and the plan's own.
+
+        Args:
+            size: Spatial size of the image in pixels.
+
+        Returns:
+            A `StrideCost` each, the coarsest first; only the first where the output has no denser cells.
+
+        Raises:
+            InputTooSmallError: the size is smaller than the window.
+            GeometryError: it is not one whole number above 0, or one for each spatial axis.
+
+        Example:
+            >>> stack = [keras.Input((8, 8, 3)), layers.MaxPooling2D(), layers.Flatten(), layers.Dense(5)]
+            >>> for row in fullyconv.plan(keras.Sequential(stack)).strides(20):
+            ...     print(row.stride, row.cells, row.speedup)
+            (2, 2) (7, 7) 1.0
+            (1, 1) (13, 13) 0.8622448979591837
+        """
+        own, extent = self._plain(), image_size(size, self.window)
+        plain, window = own.cost(extent), own.cost()
+        rest = [_denser_cost(own, stride, plain, window) for stride in _denser(own, self)]
+        return (_beside_windows(own, extent, window), *rest)
+
+    def _plain(self) -> Plan:
+        """The plan at the network's own stride."""
+        return self if self.options["stride"] is None else _at_stride(self, None)
 
     def __str__(self) -> str:
         """The conversion as a table."""
@@ -178,7 +230,7 @@ def lattice(outputs: Sequence[Map], dense: tuple[int, ...] | None) -> tuple[int,
 def _dense(model: Any, outputs: Sequence[Map], stride: int | Sequence[int]) -> tuple[int, ...]:
     """The wanted stride of each axis, which must divide that of every output."""
     own = _strides(outputs)
-    wanted = (stride,) * len(own[0]) if isinstance(stride, int) else tuple(stride)
+    wanted = integers(stride, outputs[0].rank, "stride", example=8)
     for strides in own:
         if len(wanted) != len(strides) or any(k < 1 or s % k for s, k in zip(strides, wanted, strict=True)):
             divisors = [k for k in range(1, max(strides) + 1) if all(s % k == 0 for s in strides)]
@@ -187,3 +239,40 @@ def _dense(model: Any, outputs: Sequence[Map], stride: int | Sequence[int]) -> t
                 f"{model.name!r}.\nGive one of {', '.join(map(str, divisors))}, or one of them per axis."
             )
     return wanted
+
+
+def _at_stride(made: Plan, stride: tuple[int, ...] | None) -> Plan:
+    """The same plan at another stride, None for the network's own."""
+    return plan(made.model, **{**made.options, "stride": stride})
+
+
+def _denser(own: Plan, made: Plan) -> list[tuple[int, ...]]:
+    """Strides below the network's own, the coarsest first: those for all axes that divide it, and a plan's."""
+    if any(axis.whole for x in own.outputs for axis in x.axes):
+        return []
+    strides = _strides(own.outputs)
+    common = math.gcd(*(n for stride in strides for n in stride))
+    found = {(k,) * own.outputs[0].rank for k in range(1, common + 1) if common % k == 0}
+    return sorted((found | set(_strides(made.outputs))) - set(strides), key=math.prod, reverse=True)
+
+
+def _beside_windows(made: Plan, size: tuple[int, ...], window: Cost) -> StrideCost:
+    """The cost of a plan's map beside that of cutting windows; `window` is what one of them costs."""
+    grids = [grid for grid in keras.tree.flatten(made.grids) if grid.axes]
+    finest = max(grids, key=lambda grid: math.prod(grid.windows_inside(size)))
+    cells = finest.windows_inside(size)
+    single = all(axis.native == 1 and not axis.whole for grid in grids for axis in grid.axes)
+    windows = math.prod(cells) * window.multiply_adds if single else None
+    return StrideCost(finest.stride, cells, made.cost(size), None, windows)
+
+
+def _denser_cost(own: Plan, stride: tuple[int, ...], plain: Cost, window: Cost) -> StrideCost:
+    """The cost of a denser map than a plan's own, which costs `plain`, beside those of the other ways to have it."""
+    try:
+        made = _at_stride(own, stride)
+    except UnsupportedLayerError as error:
+        first = error.refusals[0]
+        return StrideCost(stride, refused=f"{first.name!r} ({first.kind}) {first.reason}")
+    passes = max(map(math.prod, _strides(own.outputs))) // math.prod(stride)
+    found = _beside_windows(made, plain.size, window)
+    return replace(found, shift_and_stitch=passes * plain.multiply_adds)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fullyconv.engine import compile
 from fullyconv.errors import InputTooSmallError
-from fullyconv.inputs import channels_first, image_inputs, window_of
+from fullyconv.inputs import channels_first, image_inputs, whole_numbers, window_of
 
 Corner = tuple[int, ...]
 
@@ -38,6 +38,8 @@ def reference(
 
     Raises:
         InputTooSmallError: the image is smaller than the window.
+        GeometryError: the stride is not a whole number above 0.
+        WindowError: the window is missing, or contradicts the model.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(5)])
@@ -45,7 +47,7 @@ def reference(
         (2, 3, 5)
     """
     size = window_of(model, window)
-    strides = (stride,) * len(size) if isinstance(stride, int) else tuple(stride)
+    strides = whole_numbers(stride, len(size), "stride", example=32)
     extent = spatial_size(model, image)
     if any(n < w for n, w in zip(extent, size, strict=True)):
         raise InputTooSmallError(extent, size)

@@ -29,6 +29,7 @@ class Step:
         result: What it becomes, in words.
         output_shape: Shape of the result at the window, without the batch.
         dropped: Whether it is a head's pooling that was left out (`pool="drop"`).
+        recipes: The calls of the result that stand for it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Step:
     result: str
     output_shape: tuple[int, ...]
     dropped: bool = False
+    recipes: tuple[Recipe, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Walk:
 
     def __post_init__(self) -> None:
         self.rules = {**RULES, **(self.options["rules"] or {})}
-        self.structure = _graph(self.model)._outputs_struct
+        self.structure = need_graph(self.model)._outputs_struct
         self.names = unique_names(self.model)
         self.taken = set(self.names.values())
         _check_skip(self.model, self.names, self.options["skip"])
@@ -158,9 +160,10 @@ class Walk:
         if isinstance(made, Places) or self.found is not None:
             return
         same = any(made.recipe is x.recipe for x in given)
-        result = "nothing" if same else in_words(self.recipes[before:])
+        new = tuple(self.recipes[before:])
+        result = "nothing" if same else in_words(new)
         dropped = same and self.options["pool"] == "drop" and made.pools == frozenset({self.calls})
-        self.steps.append(Step(name, type(operation).__name__, result, (*made.size, made.channels), dropped))
+        self.steps.append(Step(name, type(operation).__name__, result, (*made.size, made.channels), dropped, new))
         if made.is_map and not same:
             self.before = self.before if self.refusals else name
 
@@ -209,7 +212,12 @@ class Walk:
             raise UnsupportedLayerError(self.model.name, len(self.names), ordered, before)
 
 
-def _graph(model: Any) -> Any:
+def need_graph(model: Any) -> Any:
+    """The graph of a model.
+
+    Raises:
+        UnsupportedModelError: it has none.
+    """
     graph = _keras.graph_of(model)
     if graph is not None:
         return graph

@@ -12,7 +12,7 @@ Most entries of the table are one of the kinds `kept` (the same layer), `windowe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -187,6 +187,18 @@ class Map:
     def then(self, recipe: Recipe, **changes: Any) -> Map:
         """What stands for the output of a call on this map."""
         return replace(self, recipe=recipe, **changes)
+
+
+def needed(outputs: Sequence[Map]) -> set[int]:
+    """Ids of the recipes that the outputs depend on."""
+    found: set[int] = set()
+    stack = [x.recipe for x in outputs]
+    while stack:
+        recipe = stack.pop()
+        if id(recipe) not in found:
+            found.add(id(recipe))
+            stack += [x for x in keras.tree.flatten((recipe.args, dict(recipe.kwargs))) if isinstance(x, Recipe)]
+    return found
 
 
 @dataclass(frozen=True, eq=False)
