@@ -210,16 +210,32 @@ class FullyConv:
             InputTooSmallError: an image is smaller than the window.
             GeometryError: an image has another rank or number of channels.
         """
-        self._check(x)
+        self.check(x)
         if self._compiled is None:
             self._compiled = compile(self.model)
         return self._compiled(x)
 
     __call__ = predict
 
-    def _check(self, x: Any) -> None:
+    def check(self, x: Any) -> None:
+        """Refuse images that the network cannot read: another number of arrays, another rank, channels, too small.
+
+        Args:
+            x: Images, as `predict` takes them.
+
+        Raises:
+            InputTooSmallError: an image is smaller than the window.
+            GeometryError: anything else does not fit.
+        """
         first = self.data_format == "channels_first"
-        for array, tensor in zip(keras.tree.flatten(x), self.model.inputs, strict=True):
+        arrays = keras.tree.flatten(x)
+        if len(arrays) != len(self.model.inputs):
+            raise GeometryError(
+                f"{len(arrays)} arrays were given, and {self.model.name!r} has {len(self.model.inputs)} "
+                f"input{'s' * (len(self.model.inputs) > 1)}.\n"
+                f"Give one array for each input; several images of one size go into one array:  np.stack(images)"
+            )
+        for array, tensor in zip(arrays, self.model.inputs, strict=True):
             shape = np.shape(array)
             channel = 1 if first else -1
             if len(shape) != len(tensor.shape) or shape[channel] != tensor.shape[channel]:

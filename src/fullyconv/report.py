@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fullyconv.geometry import Grid
     from fullyconv.heatmap import Heatmap
     from fullyconv.plan import Plan
+    from fullyconv.verify import Verification
 
 Row = tuple[str, str, str, str]
 
@@ -55,6 +56,19 @@ MEANINGS = {
 def terminal() -> Console:
     """Where reports go: as wide as the terminal, or as wide as it takes."""
     return Console() if sys.stdout.isatty() else Console(width=500)
+
+
+def verdict(proof: Verification) -> str:
+    """What a proof says, in a sentence or two."""
+    if proof.ok:
+        return f"It holds: {MEANINGS[proof.exactness]}."
+    wrong = {
+        "the two differ at the window": proof.native_ok,
+        "cells change with what lies beyond their receptive field": proof.size_ok,
+        "the windows do not bear out what the grid says": proof.window_ok,
+    }
+    found = "; ".join(reason for reason, holds in wrong.items() if not holds)
+    return f"It does NOT hold: {found}.\nIs FCN the conversion of this very MODEL, with these weights?"
 
 
 def show_plan(plan: Plan, console: Console, fold: bool = False) -> None:

@@ -115,6 +115,10 @@ def verify(model: keras.Model, fcn: FullyConv, images: Sequence[Any] | None = No
     Returns:
         A `Verification`; its `ok` says whether everything the grids promise holds.
 
+    Raises:
+        InputTooSmallError: an image is smaller than the window.
+        GeometryError: an image has another rank or number of channels.
+
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(5)])
         >>> fullyconv.verify(model, fullyconv.convert(model)).ok
@@ -133,7 +137,7 @@ class _Check:
         self.grids: list[Grid] = keras.tree.flatten(fcn.grids)
         self.window, self.flags = fcn.window, image_inputs(model)
         self.first = channels_first(model)
-        replaced = _skipped(model, options.get("skip", ()))
+        replaced = skipped(model, options.get("skip", ()))
         if self.dropped and self.until is None:
             replaced |= _per_position(model, options)
         classifier, network = logits(model, fcn.model, self.until, replaced, any_size=bool(options.get("skip")))
@@ -252,7 +256,9 @@ class _Check:
         return keras.tree.map_structure(lambda a: a[0], cut)
 
     def _widened(self, image: Any) -> Any:
-        return keras.tree.map_structure(lambda a: np.asarray(a, "float32"), image)
+        widened = keras.tree.map_structure(lambda a: np.asarray(a, "float32"), image)
+        self.fcn.check(_batch(widened))
+        return widened
 
     def _noise_images(self) -> list[Any]:
         """Two images of a few windows, in the range of values that makes the classifier tell them apart."""
@@ -324,12 +330,13 @@ def _before_activation(operation: Any) -> Callable[..., Any]:
     return _keras.without_activation(operation)
 
 
-def _skipped(model: Any, names: Sequence[str]) -> dict[int, Callable[..., Any]]:
-    skipped = {}
+def skipped(model: Any, names: Sequence[str]) -> dict[int, Callable[..., Any]]:
+    """The stand-ins that leave out the layers of these names or kinds, as `logits` takes them."""
+    left_out = {}
     for _, operation in _keras.operations_of(model):
         if not {operation.name, type(operation).__name__.lower()}.isdisjoint(names):
-            skipped[id(operation)] = lambda x, **_: x
-    return skipped
+            left_out[id(operation)] = lambda x, **_: x
+    return left_out
 
 
 def _per_position(model: Any, options: Mapping[str, Any]) -> dict[int, Callable[..., Any]]:

@@ -14,7 +14,7 @@ from fullyconv.cli.app import command
 from fullyconv.cli.options import (
     Classifier,
     Conversion,
-    Preprocess,
+    Pixels,
     Size,
     check_output,
     load,
@@ -77,17 +77,35 @@ def verify(
     image: Annotated[
         list[Path] | None, typer.Option(help="Compare on this picture instead of noise. May be repeated.")
     ] = None,
-    preprocess: Preprocess = None,
+    pixels: Pixels = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="ERROR.png", help="Draw how far they are apart on each window of the picture."
+        ),
+    ] = None,
     window: Annotated[
         Size | None, typer.Option(parser=parse_size, metavar="HxW", help="FCN's window, where its file lost it.")
     ] = None,
 ) -> None:
-    """Measure whether FCN answers as MODEL does.
+    """Measure whether FCN answers as MODEL does, and say so in words.
 
-    They are compared at MODEL's window, at other sizes, and on every window of a larger image.
+    They are compared at MODEL's window, at other sizes, and on every window of a larger image. The exit code is 1 where
+    it does not hold.
     """
+    if output:
+        check_output(output, ".png", ".jpg", ".jpeg", ".webp")
+    if output and len(image or ()) > 1:
+        msg = f"-o draws the error on one picture, and {len(image or ())} were given with --image."
+        raise typer.BadParameter(msg)
     model = source.open()
     network = load(fcn, window, source.unsafe)
-    proof = fullyconv.verify(model, network, images=[picture(network, path, preprocess) for path in image or ()])
-    typer.echo(proof)
+    proof = fullyconv.verify(model, network, images=[picture(network, path, pixels) for path in image or ()])
+    typer.echo(f"{proof}\n\n{report.verdict(proof)}")
+    if output:
+        from fullyconv.error_map import error_map, noise_picture
+
+        shown = image[0] if image else noise_picture(network)
+        error_map(model, network, shown, pixels, proof.tolerance).save(output)
+        typer.echo(f"Wrote {output}.")
     raise typer.Exit(0 if proof.ok else 1)
