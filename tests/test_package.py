@@ -29,12 +29,13 @@ ORDER = [
     *("inputs", "walk", "work", "cost", "plan"),
     *("_layout", "_layout_rules", "_openvino", "engine"),
     *("convert", "reference", "verify"),
-    *("weight_files", "classifier_weights", "weight_sources", "dense_weights"),
+    *("weight_files", "classifier_weights", "weight_sources", "dense_weights", "replay", "restoration"),
     *("preprocessing", "images", "labels", "statedict", "pretrained"),
     *("colours", "files", "render", "placement", "detections", "map_files", "reading", "heatmap"),
     *("field_picture", "receptive"),
     *("report", "comparison", "page.markup", "page.embedded", "page.figures", "page.sections", "page", "demo"),
-    *("cli.app", "cli.options", "cli.targets", "cli.conversion", "cli.pictures", "cli.reporting", "cli", "__main__"),
+    *("cli.app", "cli.options", "cli.targets", "cli.conversion", "cli.pictures", "cli.restoration", "cli.reporting"),
+    *("cli", "__main__"),
 ]
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fullyconv.plan import Plan, plan
     from fullyconv.receptive import Geometry, geometry
     from fullyconv.reference import reference
+    from fullyconv.restoration import to_classifier
     from fullyconv.verify import Verification, verify
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "load_dense_weights",
     "plan",
     "reference",
+    "to_classifier",
     "verify",
 ]
 
@@ -88,6 +90,7 @@ _lazy.make_lazy(
         "plan": ("Plan", "plan"),
         "receptive": ("Geometry", "geometry"),
         "reference": ("reference",),
+        "restoration": ("to_classifier",),
         "verify": ("Verification", "verify"),
     },
 )

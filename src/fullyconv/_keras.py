@@ -243,6 +243,16 @@ def has_own_weights(layer: keras.layers.Layer) -> bool:
     return stock and len(set(names)) == len(names) and all(id(w) in own for w in layer.weights)
 
 
+def clone(model: Any) -> Any:
+    """A model of the same layers, names and settings, its weights not those of the model."""
+
+    def entered(tensor: Any) -> Any:
+        return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor._keras_history.operation.name)
+
+    inputs = keras.tree.map_structure(entered, input_structure(model))
+    return keras.models.clone_model(model, input_tensors=inputs)
+
+
 def own_weights(layer: keras.layers.Layer) -> list[Any]:
     """The layer's weights, those of layers inside it left out, in the order in which Keras saves them."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]

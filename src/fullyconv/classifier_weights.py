@@ -87,7 +87,7 @@ def with_weights(classifier: keras.Model, weights: str | Path) -> keras.Model:
         ModelFileError: it cannot be read.
     """
     file = read_weight_file(Path(weights))
-    copy = keras.models.clone_model(classifier)
+    copy = _keras.clone(classifier)
     slots = list(_legacy_slots(copy) if file.legacy else _numbered_slots(copy))
     stored = _grouped(file.weights)
     by_name = file.legacy and set(stored) == {slot.place for slot in slots}

@@ -29,14 +29,22 @@ def convert(
     source: Classifier,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.keras", help="The file to write.")],
     options: Conversion,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="MODEL's weights, where they are in a file of their own: .weights.h5, .h5 or .keras."
+        ),
+    ] = None,
 ) -> None:
     """Convert MODEL, verify the result against it, and write it.
 
-    The result is a plain .keras file that stock Keras opens. It is compared with MODEL before it is written; where
-    they differ, nothing is written.
+    The result is a plain .keras file that stock Keras opens; where OUT ends in .weights.h5, its weights. It is compared
+    with MODEL before it is written; where they differ, nothing is written.
     """
-    check_output(output, ".keras")
-    model = source.open()
+    from fullyconv.classifier_weights import save
+
+    check_output(output, ".h5" if output.name.endswith(".weights.h5") else ".keras")
+    model = source.open_with(weights)
     planned = fullyconv.plan(model, **options)
     report.show_plan(planned, report.terminal())
     fcn = fullyconv.convert(planned)
@@ -44,7 +52,7 @@ def convert(
     typer.echo(proof)
     if not (proof.native_ok and proof.size_ok):
         raise VerificationError(f"'{output}' was not written: the conversion does not hold, as the report above says.")
-    fcn.save(output)
+    save(fcn, output)
     typer.echo(f"Wrote {output} ({output.stat().st_size / 1e6:,.1f} MB).")
 
 

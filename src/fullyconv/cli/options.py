@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -132,6 +132,14 @@ class Source:
         from fullyconv.preprocessing import of_application
 
         return None if Path(self.name).exists() else of_application(self.name)
+
+    def open_with(self, weights: Path | None) -> keras.Model:
+        """The model with the weights of another file, if one is given."""
+        if weights is None:
+            return self.open()
+        from fullyconv.classifier_weights import with_weights
+
+        return with_weights(replace(self, random_weights=True).open(), weights)
 
     def converted(self, options: dict[str, Any]) -> fullyconv.FullyConv:
         """The converted network in its file, or what the classifier in it is converted to."""

@@ -1,0 +1,46 @@
+"""The command that goes back: classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import fullyconv
+from fullyconv.cli.app import command
+from fullyconv.cli.options import Size, Unsafe, check_output, load, parse_size
+from fullyconv.errors import VerificationError
+
+
+@command
+def classifier(
+    fcn: Annotated[Path, typer.Argument(metavar="FCN", help="A converted network, trained further or not.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.keras", help="The file to write.")],
+    like: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="The classifier it was made from: its layers and settings come back."),
+    ] = None,
+    window: Annotated[
+        Size | None, typer.Option(parser=parse_size, metavar="HxW", help="FCN's window, where its file lost it.")
+    ] = None,
+    unsafe: Unsafe = False,
+) -> None:
+    """Make FCN the classifier again that it is at its window.
+
+    The head's convolutions become Dense layers with FCN's weights. The classifier is compared with FCN before it is
+    written; where they differ, nothing is written.
+    """
+    from fullyconv.files import written_whole
+    from fullyconv.model_files import open_model
+
+    check_output(output, ".keras")
+    network = load(fcn, window, unsafe)
+    model = fullyconv.to_classifier(network, like=open_model(like, unsafe=unsafe) if like else None)
+    proof = fullyconv.verify(model, network)
+    typer.echo(f"Native error {proof.native_error:.1e}, at most {proof.tolerance:.0e} is allowed.")
+    if not proof.native_ok:
+        raise VerificationError(f"'{output}' was not written: it does not answer as '{fcn}' does at its window.")
+    with written_whole(output) as draft:
+        model.save(draft)
+    typer.echo(f"Wrote {output} ({output.stat().st_size / 1e6:,.1f} MB).")
