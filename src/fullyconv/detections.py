@@ -65,35 +65,38 @@ class Found:
 # -------------------------------------------------------------------------------------------------------- finding
 
 
-def local_maxima(values: np.ndarray, threshold: float, extent: tuple[int, int]) -> np.ndarray:
+def local_maxima(values: np.ndarray, threshold: float) -> np.ndarray:
     """Cells of a map that are at least `threshold` and no lower than their eight neighbours, best first.
 
-    Where several cells have the same value, those whose surroundings are higher come first, so that the middle of a
+    Where cells side by side have the same value, those nearest to their middle come first, so that the middle of a
     plateau stands for it.
 
     Args:
         values: A map `(rows, columns, classes)`.
         threshold: The least value.
-        extent: How many cells a window reaches over, vertically and horizontally: the surroundings.
 
     Returns:
         Indices `(n, 3)`: row, column and class.
 
     Example:
-        >>> local_maxima(np.array([[[0.1], [0.9], [0.2], [0.7]]]), 0.5, (1, 1)).tolist()
+        >>> local_maxima(np.array([[[0.1], [0.9], [0.2], [0.7]]]), 0.5).tolist()
         [[0, 1, 0], [0, 3, 0]]
     """
-    parts = [_maxima_of(values[..., k], k, threshold, extent) for k in np.unique(np.nonzero(values >= threshold)[2])]
+    parts = [_maxima_of(values[..., k], k, threshold) for k in np.flatnonzero(values.max((0, 1)) >= threshold)]
     found = np.concatenate([np.empty((0, 5)), *parts])
-    return found[np.lexsort((-found[:, 4], -found[:, 3])), :3].astype(int)
+    return found[np.lexsort((found[:, 4], -found[:, 3])), :3].astype(int)
 
 
-def _maxima_of(values: np.ndarray, k: int, threshold: float, extent: tuple[int, int]) -> np.ndarray:
-    """Row, column, class, value and mean of the surroundings of each local maximum of one class."""
-    highest = ndimage.maximum_filter(values, 3, mode="nearest")
-    mean = ndimage.uniform_filter(values.astype(np.float64), extent, mode="constant", cval=float(values.min()))
-    rows, columns = np.nonzero((values >= threshold) & (values >= highest))
-    return np.stack([rows, columns, np.full(len(rows), k), values[rows, columns], mean[rows, columns]], axis=1)
+def _maxima_of(values: np.ndarray, k: int, threshold: float) -> np.ndarray:
+    """Row, column, class, value and distance from the middle of its plateau of each local maximum of one class."""
+    maxima = (values >= threshold) & (values >= ndimage.maximum_filter(values, 3, mode="nearest"))
+    plateaus, _ = ndimage.label(maxima, np.ones((3, 3)))
+    rows, columns = np.nonzero(maxima)
+    number = plateaus[rows, columns]
+    sizes = np.bincount(number)
+    middle = [(np.bincount(number, at) / np.maximum(sizes, 1))[number] for at in (rows, columns)]
+    distance = np.hypot(rows - middle[0], columns - middle[1])
+    return np.stack([rows, columns, np.full(len(rows), k), values[rows, columns], distance], axis=1)
 
 
 def suppress(boxes: np.ndarray, groups: np.ndarray, overlap: float) -> list[int]:

@@ -99,7 +99,7 @@ class Heatmap:
         """
         _check_numbers(threshold, overlap)
         chosen = np.arange(self.map.shape[-1]) if self.classes is None else np.array(self.classes)
-        found = detections.local_maxima(self.map[..., chosen], threshold, self.placement.reach)
+        found = detections.local_maxima(self.map[..., chosen], threshold)
         boxes = np.array([_corners(self.placement.box((int(i), int(j)))) for i, j, _ in found]).reshape(-1, 4)
         groups = found[:, 2] if per_class else np.zeros(len(found))
         kept = found[detections.suppress(boxes, groups, overlap)]

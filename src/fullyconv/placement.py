@@ -48,12 +48,6 @@ class Placement:
             for (low, high), axis, n in zip(self.box((0, 0)), self.grid.axes, self.cells, strict=True)
         )
 
-    @property
-    def reach(self) -> tuple[int, int]:
-        """How many cells lie within a window, vertically and horizontally."""
-        rows, columns = (max(1, round(2 * axis.reach / axis.step)) for axis in self.axes)
-        return rows, columns
-
     def in_words(self) -> str:
         """How many cells of which size there are."""
         if self.noun == "picture":
