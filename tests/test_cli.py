@@ -404,7 +404,9 @@ def test_help_says_nothing_of_backends(folder: Path):
 def test_demo(folder: Path):
     done = run("demo", "-o", "out")
     assert done.exit_code == 0, done.stderr
-    assert files(folder / "out") == {"coffee.png", "chelsea.png", "camera.png", "efficientnet_lite0.keras"}
+    pictures = {"coffee.png", "chelsea.png", "camera.png"}
+    assert files(folder / "out") == pictures | {"report.html", "efficientnet_lite0.keras"}
+    assert "<title>efficientnet_lite0 on coffee.png</title>" in Path("out/report.html").read_text("utf-8")
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if " ms " in line}
     assert set(rows) == {"coffee", "chelsea", "camera"}
     assert "espresso" in rows["coffee"]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from fullyconv.geometry import Grid
     from fullyconv.heatmap import Heatmap, heatmap
+    from fullyconv.page import write_report
     from fullyconv.plan import Plan, plan
     from fullyconv.receptive import Geometry, geometry
     from fullyconv.reference import reference
@@ -73,6 +74,7 @@ __all__ = [
     "reference",
     "to_classifier",
     "verify",
+    "write_report",
 ]
 
 _lazy.make_lazy(
@@ -87,6 +89,7 @@ _lazy.make_lazy(
         "errors": tuple(name for name in __all__ if name.endswith("Error")),
         "geometry": ("Grid",),
         "heatmap": ("Heatmap", "heatmap"),
+        "page": ("write_report",),
         "plan": ("Plan", "plan"),
         "receptive": ("Geometry", "geometry"),
         "reference": ("reference",),

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.console import Console
 
-from fullyconv import pretrained, report
+from fullyconv import page, pretrained, report
+from fullyconv.comparison import Comparison, compare
 from fullyconv.convert import FullyConv, convert
 from fullyconv.engine import Compiled, compile
 from fullyconv.errors import OutputError, VerificationError
 from fullyconv.heatmap import Heatmap, heatmap
-from fullyconv.preprocessing import preprocess
-from fullyconv.reference import at_corners
 from fullyconv.verify import verify
 
 if TYPE_CHECKING:
@@ -27,24 +23,12 @@ PHOTOS = ("coffee", "chelsea", "camera")
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One photo, answered in one pass and by cutting its windows.
-
-    Args:
-        name: Name of the photo.
-        drawn: Its heat map.
-        agreement: Share of the windows for which both name the same class.
-        difference: Mean over the windows of the largest difference of a probability.
-        seconds: Time of the one pass.
-        cut_seconds: Time of cutting the windows and classifying them, in batches.
-    """
+class Row:
+    """One photo, answered in one pass and by cutting its windows."""
 
     name: str
     drawn: Heatmap
-    agreement: float
-    difference: float
-    seconds: float
-    cut_seconds: float
+    compared: Comparison
 
 
 def run(folder: Path, console: Console) -> None:
@@ -67,8 +51,11 @@ def run(folder: Path, console: Console) -> None:
     _show(rows, fcn, console)
     for row in rows:
         row.drawn.save(folder / f"{row.name}.png")
+    page.write(page.find(fcn, rows[0].drawn, rows[0].compared), folder / "report.html")
     fcn.save(folder / f"{model.name}.keras")
-    report.show(console, f"\nWrote {', '.join(f'{name}.png' for name in PHOTOS)} and {model.name}.keras to {folder}/.")
+    written = ", ".join([*(f"{name}.png" for name in PHOTOS), "report.html"])
+    report.show(console, f"\nWrote {written} and {model.name}.keras to {folder}/.")
+    report.show(console, f"Open {folder / 'report.html'} in a browser: what {PHOTOS[0]}.png shows, and more.")
     report.show(console, f"Try yours:  fullyconv heatmap {folder / model.name}.keras photo.jpg -o map.png")
 
 
@@ -94,28 +81,13 @@ def _converted(model: keras.Model, labels: list[str], console: Console) -> Fully
     return fcn
 
 
-def _compare(classify: Compiled, model: keras.Model, fcn: FullyConv, name: str) -> Comparison:
-    """One photo both ways; each is run once before it is timed."""
-    image = preprocess(pretrained.sample_image(name), fcn.preprocess)
+def _compare(classify: Compiled, model: keras.Model, fcn: FullyConv, name: str) -> Row:
+    """One photo both ways."""
     drawn = heatmap(fcn, pretrained.sample_path(name))
-    corners = [tuple(int(low) for low, _ in fcn.grid.cell_to_box(cell)) for cell in np.ndindex(*drawn.map.shape[:2])]
-    _, seconds = _timed(lambda: fcn.predict(image[None]))
-    theirs, cut_seconds = _timed(lambda: at_corners(classify, model, image, corners, fcn.window))
-    ours = drawn.map.reshape(theirs.shape)
-    agreement = float((ours.argmax(-1) == theirs.argmax(-1)).mean())
-    difference = float(np.abs(ours - theirs).max(-1).mean())
-    return Comparison(name, drawn, agreement, difference, seconds, cut_seconds)
+    return Row(name, drawn, compare(model, fcn, drawn, fcn.preprocess, classify))
 
 
-def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """What a call returns, and the time of the second of two runs."""
-    call()
-    start = time.perf_counter()
-    result = call()
-    return result, time.perf_counter() - start
-
-
-def _show(rows: list[Comparison], fcn: FullyConv, console: Console) -> None:
+def _show(rows: list[Row], fcn: FullyConv, console: Console) -> None:
     """Print the comparison with cutting windows."""
     window = report.by(fcn.grid.window)
     report.show(console, f"One pass over each photo, against cutting every window of {window} and classifying it:\n")
@@ -126,18 +98,18 @@ def _show(rows: list[Comparison], fcn: FullyConv, console: Console) -> None:
     report.show(console, "not zero, since a window cut out sees zeros beyond its edge where the pass sees the photo.")
 
 
-def _cells(row: Comparison) -> tuple[str, ...]:
+def _cells(row: Row) -> tuple[str, ...]:
     """One row of the comparison, as text."""
-    (height, width), (down, across) = row.drawn.image.shape[:2], row.drawn.map.shape[:2]
-    best = row.drawn.top[0]
+    height, width = row.drawn.image.shape[:2]
+    best, compared = row.drawn.top[0], row.compared
     return (
         row.name,
         f"{width} x {height}",
         f"{best.label} {best.probability:.2f}",
-        str(across * down),
-        f"{row.agreement:.0%}",
-        f"{row.difference:.3f}",
-        f"{row.seconds * 1000:.0f} ms",
-        f"{row.cut_seconds * 1000:.0f} ms",
-        f"{row.cut_seconds / row.seconds:.1f}",
+        str(compared.windows),
+        f"{compared.agreement:.0%}",
+        f"{compared.difference.mean():.3f}",
+        f"{compared.seconds * 1000:.0f} ms",
+        f"{compared.cut_seconds * 1000:.0f} ms",
+        f"{compared.speedup:.1f}",
     )

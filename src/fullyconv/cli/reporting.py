@@ -1,0 +1,42 @@
+"""The command that writes a page: report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import fullyconv
+from fullyconv.cli.app import command
+from fullyconv.cli.options import Classifier, Conversion, Pixels, check_output
+
+
+@command
+def report(
+    source: Classifier,
+    options: Conversion,
+    pixels: Pixels,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.html", help="The page to write.")],
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class", metavar="NAME_OR_INDEX", help="A class to show; the five best if none. May be repeated."
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The names of the classes: one a line, or a JSON list.")
+    ] = None,
+) -> None:
+    """Write what MODEL sees in IMAGE, and what converting it does, as one HTML page.
+
+    The page has heat maps, the geometry drawn on the picture, how often cells agree with windows cut out, how long
+    both take, and what each layer became. It needs no other file and no network.
+    """
+    check_output(output, ".html", ".htm")
+    mode = pixels or source.preprocess
+    fullyconv.write_report(
+        source.classifier(), image, output, classes=classes or None, preprocess=mode, labels=labels, **options
+    )
+    typer.echo(f"Wrote {output} ({output.stat().st_size / 1e6:,.1f} MB). Open it in a browser.")
