@@ -5,10 +5,14 @@ Keras's own ResNets differ: they have their strides at the beginning of a block.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
+
+import nets
 
 CHANNELS = 2
 
@@ -119,3 +123,56 @@ def published(name: str, size: int = 224) -> keras.Model:
     """A network of the table, on even sizes throughout."""
     x = keras.Input((size, size, 1))
     return keras.Model(x, PUBLISHED[name][0](x), name=name)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What cells really see
+# ---------------------------------------------------------------------------------------------------------------------
+def make_positive(model: keras.Model, seed: int = 0) -> keras.Model:
+    """Weights and activations with which what a cell sees shows: returned is the same model, changed in place.
+
+    Kernels are positive, and nothing is added anywhere. An image of zeros gives zeros, and a pixel above zero gives
+    something else in every cell that sees it: no unit is dead, no larger value hides it in a maximum, and sums do not
+    cancel. Activations are cut off at 6, so that the many paths to the centre of a field stay in the range of float32
+    where the one path to its edge does.
+    """
+    rng = np.random.default_rng(seed)
+    for layer in model._flatten_layers(include_self=False):
+        for variable in layer._trainable_variables + layer._non_trainable_variables:
+            _set_positive(layer, variable, rng)
+        if isinstance(layer, layers.ReLU):
+            layer.max_value = 6.0
+        elif getattr(layer, "activation", keras.activations.linear) is not keras.activations.linear:
+            layer.activation = keras.activations.relu6
+    return model
+
+
+def _set_positive(layer: keras.Layer, variable: Any, rng: np.random.Generator) -> None:
+    if "kernel" in variable.name:
+        variable.assign(rng.uniform(0.5, 1.5, variable.shape).astype("float32"))
+    elif "float" in variable.dtype:
+        ones = not any(name in variable.name for name in ("bias", "beta", "mean"))
+        variable.assign((np.ones if ones else np.zeros)(variable.shape, "float32"))
+
+
+def seen_by(fcn: Any, layer: Any, width: int, border: int = 0, axis: int = 0) -> None:
+    """Asserts that a cell of a converted, positive network sees exactly its receptive field along one axis.
+
+    Four images of zeros have a line of ones each, on both sides of both ends of the field of a cell. Every cell whose
+    field the line is in must answer, and no other; `border` cells at both ends are left out.
+    """
+    (low, high), stride = layer.receptive_field[axis], layer.stride[axis]
+    cell = max(0, -((low - 1) // stride))
+    start, end = int(low + cell * stride), int(high + cell * stride)
+    lines = (start - 1, start, end - 1, end)
+    images = np.zeros((4, max(int(end + 2 * stride), width), width, 3), "float32")
+    for image, line in zip(images, lines, strict=True):
+        image[line] = np.random.default_rng(line).uniform(0.5, 1.5, (width, 3))
+    images = images if axis == 0 else images.swapaxes(1, 2)
+    answers = np.moveaxis(nets.run(fcn.model, images), 1 + axis, 1)
+    assert np.isfinite(answers).all()
+    answering = (answers != 0).reshape(4, answers.shape[1], -1).any(-1)
+    assert answering[:, cell].tolist() == [False, True, True, False]
+    for found, line in zip(answering, lines, strict=True):
+        cells = range(border, len(found) - border)
+        assert [k for k in cells if found[k]] == [k for k in cells if low + k * stride <= line < high + k * stride]
