@@ -5,7 +5,6 @@ Keras's own ResNets differ: they have their strides at the beginning of a block.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras

@@ -31,7 +31,7 @@ ORDER = [
     *("convert", "reference", "verify"),
     *("weight_files", "classifier_weights", "weight_sources", "dense_weights", "replay", "restoration"),
     *("preprocessing", "images", "labels", "statedict", "pretrained"),
-    *("colours", "files", "render", "placement", "detections", "map_files", "reading", "heatmap", "error_map"),
+    *("colours", "files", "drawing", "render", "placement", "detections", "map_files", "reading", "heatmap", "error_map"),
     *("field_picture", "receptive"),
     *("report", "comparison", "page.markup", "page.embedded", "page.figures", "page.sections", "page", "demo"),
     *("cli.app", "cli.options", "cli.targets", "cli.conversion", "cli.pictures", "cli.restoration", "cli.reporting"),

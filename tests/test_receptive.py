@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import keras
 import numpy as np
 import pytest
@@ -36,7 +34,7 @@ def test_same_padding_is_that_of_the_window():
     assert even.field_size == odd.field_size
 
 
-# ------------------------------------------------------------------------------------------------- what cells really see
+# ------------------------------------------------------------------------------------------------ what cells really see
 
 
 def perturbed(model, fcn, layer, axis):

@@ -14,23 +14,35 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from fullyconv.colours import colour_table
+from fullyconv.drawing import (
+    FAINT,
+    INK,
+    LIGHT,
+    LINE,
+    MARGIN,
+    NARROWEST,
+    PAPER,
+    TITLE,
+    Box,
+    dashes,
+    drawn,
+    font,
+    frame,
+    photograph,
+    scale_of,
+    shorten,
+    wrap,
+)
 from fullyconv.errors import OutputError
 from fullyconv.files import written_whole
 
-Box = tuple[tuple[float, float], tuple[float, float]]
-Pixels = tuple[int, int, int, int]
-
-_INK, _FAINT, _PAPER, _LIGHT = (28, 30, 36), (104, 108, 118), (255, 255, 255), (226, 226, 226)
-_LARGEST, _SMALLEST = 1100, 620  # longest side of the photograph as drawn
-_MARGIN, _TITLE, _BAR, _LINE = 24, 46, 108, 20
-_NARROWEST = 320  # a panel is at least this wide, so that its title can be read
+_BAR = 108
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -141,15 +153,6 @@ def _inside(positions: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
     return (positions >= ends[0]) & (positions < ends[1])
 
 
-def _photograph(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The image in colour at the size it is drawn, as float32."""
-    pixels = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
-    if pixels.shape[-1] != 3:
-        pixels = np.repeat(pixels[..., :1], 3, axis=-1)
-    resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
-    return np.asarray(resized, np.float32)
-
-
 # ------------------------------------------------------------------------------------------------------- picture
 
 
@@ -167,29 +170,22 @@ def draw(
     """
     columns = len(panels) if len(panels) <= 3 else math.ceil(math.sqrt(len(panels)))
     rows = math.ceil(len(panels) / columns)
-    factor = _factor(image.shape, columns)
+    factor = scale_of(image.shape, columns)
     height, width = (max(1, round(n * factor)) for n in image.shape[:2])
-    photo = _photograph(image, width, height)
-    tile = (max(width, _NARROWEST) + _MARGIN, height + _TITLE)
-    wide = _MARGIN + columns * tile[0] + _BAR
-    lines = [part for line in footer for part in _wrap(line, 14, wide - 2 * _MARGIN)]
+    photo = photograph(image, width, height)
+    tile = (max(width, NARROWEST) + MARGIN, height + TITLE)
+    wide = MARGIN + columns * tile[0] + _BAR
+    lines = [part for line in footer for part in wrap(line, 14, wide - 2 * MARGIN)]
     bar = min(max(height, 150), 520)
-    below = _MARGIN // 2 + max(rows * tile[1], _TITLE + bar) + 12
-    canvas = Image.new("RGB", (wide, below + _LINE * len(lines) + 12), _PAPER)
+    below = MARGIN // 2 + max(rows * tile[1], TITLE + bar) + 12
+    canvas = Image.new("RGB", (wide, below + LINE * len(lines) + 12), PAPER)
     for i, panel in enumerate(panels):
-        corner = (_MARGIN + i % columns * tile[0], _MARGIN // 2 + i // columns * tile[1])
+        corner = (MARGIN + i % columns * tile[0], MARGIN // 2 + i // columns * tile[1])
         canvas.paste(_panel(photo, panel, axes, scale, factor), corner)
-    _colour_bar(canvas, (wide - _BAR, _MARGIN // 2 + _TITLE, bar), scale)
+    _colour_bar(canvas, (wide - _BAR, MARGIN // 2 + TITLE, bar), scale)
     for i, line in enumerate(lines):
-        ImageDraw.Draw(canvas).text((_MARGIN, below + _LINE * i), line, _FAINT, _font(14), anchor="lt")
+        ImageDraw.Draw(canvas).text((MARGIN, below + LINE * i), line, FAINT, font(14), anchor="lt")
     return canvas
-
-
-def _factor(shape: tuple[int, ...], columns: int) -> float:
-    """How much the photograph is enlarged or reduced: legible, but no larger than a page."""
-    largest = _LARGEST if columns == 1 else max(360, 1500 // columns)
-    longest = max(shape[:2])
-    return largest / longest if longest > largest else max(1.0, min(_SMALLEST, largest) / longest)
 
 
 def _panel(photo: np.ndarray, panel: Panel, axes: Sequence[CellAxis], scale: Scale, factor: float) -> Image.Image:
@@ -200,57 +196,39 @@ def _panel(photo: np.ndarray, panel: Panel, axes: Sequence[CellAxis], scale: Sca
         _window(pen, mark.box, factor)
     for mark in panel.marks[::-1]:
         _tag(pen, panel, mark, factor, blended.size)
-    canvas = Image.new("RGB", (max(blended.width, _NARROWEST), blended.height + _TITLE), _PAPER)
-    canvas.paste(blended, (0, _TITLE))
+    canvas = Image.new("RGB", (max(blended.width, NARROWEST), blended.height + TITLE), PAPER)
+    canvas.paste(blended, (0, TITLE))
     _title(ImageDraw.Draw(canvas), panel, canvas.width)
     return canvas
 
 
 def _title(pen: ImageDraw.ImageDraw, panel: Panel, width: int) -> None:
-    beside = pen.textlength(panel.remark, _font(16)) + 16
-    pen.text((0, _TITLE - 14), _shorten(panel.title, 24, width - beside), _INK, _font(24), anchor="ls")
-    pen.text((width, _TITLE - 14), panel.remark, _FAINT, _font(16), anchor="rs")
+    beside = pen.textlength(panel.remark, font(16)) + 16
+    pen.text((0, TITLE - 14), shorten(panel.title, 24, width - beside), INK, font(24), anchor="ls")
+    pen.text((width, TITLE - 14), panel.remark, FAINT, font(16), anchor="rs")
 
 
 def _extent(pen: ImageDraw.ImageDraw, axes: Sequence[CellAxis], factor: float, size: tuple[int, int]) -> None:
     """A line around the area that has cells, and a dashed one where windows end, where the photograph is larger."""
     sizes = [math.ceil(n / factor) for n in size[::-1]]
-    (top, bottom), (left, right) = _drawn([axis.covered(n) for axis, n in zip(axes, sizes, strict=True)], factor)
+    (top, bottom), (left, right) = drawn([axis.covered(n) for axis, n in zip(axes, sizes, strict=True)], factor)
     if (left, top) != (0, 0) or right < size[0] or bottom < size[1]:
-        _frame(pen, (left, top, right, bottom), _LIGHT, 1)
-    (top, bottom), (left, right) = _drawn([axis.seen(n) for axis, n in zip(axes, sizes, strict=True)], factor)
+        frame(pen, (left, top, right, bottom), LIGHT, 1)
+    (top, bottom), (left, right) = drawn([axis.seen(n) for axis, n in zip(axes, sizes, strict=True)], factor)
     for y in (y for y in (top, bottom) if 0 < y < size[1]):
-        _dashes(pen, (left, y), (1, 0), right - left)
+        dashes(pen, (left, y), (1, 0), right - left)
     for x in (x for x in (left, right) if 0 < x < size[0]):
-        _dashes(pen, (x, top), (0, 1), bottom - top)
-
-
-def _drawn(sides: Sequence[tuple[float, float]], factor: float) -> list[tuple[int, int]]:
-    """Pixels of the photograph as pixels of the page."""
-    return [(round(low * factor), round(high * factor)) for low, high in sides]
-
-
-def _dashes(pen: ImageDraw.ImageDraw, start: tuple[int, int], step: tuple[int, int], length: int) -> None:
-    (x, y), (dx, dy) = start, step
-    for at in range(0, length, 12):
-        end = min(at + 6, length)
-        pen.line((x + dx * at, y + dy * at, x + dx * end, y + dy * end), fill=_LIGHT)
+        dashes(pen, (x, top), (0, 1), bottom - top)
 
 
 def _window(pen: ImageDraw.ImageDraw, box: Box, factor: float) -> None:
     """The box of the best window and its centre: white between black lines, so that it shows on any background."""
-    (top, bottom), (left, right) = _drawn(box, factor)
+    (top, bottom), (left, right) = drawn(box, factor)
     for inset, colour, width in ((0, (0, 0, 0), 5), (1, (255, 255, 255), 3)):
-        _frame(pen, (left + inset, top + inset, right - inset, bottom - inset), colour, width)
+        frame(pen, (left + inset, top + inset, right - inset, bottom - inset), colour, width)
     y, x = (top + bottom) // 2, (left + right) // 2
     r = min(5, (right - left) // 10)
     pen.ellipse((x - r, y - r, x + r, y + r), fill=(255, 255, 255), outline=(0, 0, 0), width=2)
-
-
-def _frame(pen: ImageDraw.ImageDraw, edges: Pixels, colour: tuple[int, int, int], width: int) -> None:
-    """The outline of half-open edges; of one that is thinner than a pixel, a pixel."""
-    left, top, right, bottom = edges
-    pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=width)
 
 
 def _tag(pen: ImageDraw.ImageDraw, panel: Panel, mark: Mark, factor: float, size: tuple[int, int]) -> None:
@@ -258,15 +236,15 @@ def _tag(pen: ImageDraw.ImageDraw, panel: Panel, mark: Mark, factor: float, size
 
     Among several boxes the plate is no wider than its own box, so that none covers another's.
     """
-    (top, bottom), (left, right) = _drawn(mark.box, factor)
+    (top, bottom), (left, right) = drawn(mark.box, factor)
     widest = size[0] if len(panel.marks) == 1 else max(right - left, 52)
-    room = widest - 24 - pen.textlength(mark.value, _font(17))
-    text = _shorten(f"{_shorten(panel.title, 17, room)}  {mark.value}".strip(), 17, widest - 16)
-    width, height = math.ceil(pen.textlength(text, _font(17))) + 16, 28
+    room = widest - 24 - pen.textlength(mark.value, font(17))
+    text = shorten(f"{shorten(panel.title, 17, room)}  {mark.value}".strip(), 17, widest - 16)
+    width, height = math.ceil(pen.textlength(text, font(17))) + 16, 28
     y = top - height if top >= height else bottom if bottom + height <= size[1] else 0
     x = max(0, min(left, size[0] - width))
-    pen.rectangle((x, y, x + width - 1, y + height - 1), fill=(16, 16, 20), outline=_PAPER)
-    pen.text((x + 8, y + height // 2), text, _PAPER, _font(17), anchor="lm")
+    pen.rectangle((x, y, x + width - 1, y + height - 1), fill=(16, 16, 20), outline=PAPER)
+    pen.text((x + 8, y + height // 2), text, PAPER, font(17), anchor="lm")
 
 
 def _colour_bar(canvas: Image.Image, place: tuple[int, int, int], scale: Scale) -> None:
@@ -274,12 +252,12 @@ def _colour_bar(canvas: Image.Image, place: tuple[int, int, int], scale: Scale) 
     pen = ImageDraw.Draw(canvas)
     ramp = colour_table()[np.linspace(255, 0, height).round().astype(int)]
     canvas.paste(Image.fromarray(np.repeat(ramp[:, None], 20, axis=1)), (left, top))
-    pen.rectangle((left, top, left + 19, top + height - 1), outline=_FAINT)
+    pen.rectangle((left, top, left + 19, top + height - 1), outline=FAINT)
     for value in ticks(scale.low, scale.high):
         y = top + round((1 - (value - scale.low) / ((scale.high - scale.low) or 1)) * (height - 1))
-        pen.line((left + 20, y, left + 25, y), fill=_FAINT)
-        pen.text((left + 30, y), f"{value:.6g}", _INK, _font(15), anchor="lm")
-    pen.text((left, top - 14), scale.name, _INK, _font(16), anchor="ls")
+        pen.line((left + 20, y, left + 25, y), fill=FAINT)
+        pen.text((left + 30, y), f"{value:.6g}", INK, font(15), anchor="lm")
+    pen.text((left, top - 14), scale.name, INK, font(16), anchor="ls")
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -294,30 +272,6 @@ def ticks(low: float, high: float) -> list[float]:
     step = max(k * power for k in (1, 2, 5) if k * power <= (high - low) / 4 * (1 + 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
-
-
-@cache
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
-
-
-def _shorten(text: str, size: int, width: float) -> str:
-    """The text, cut with an ellipsis where it is wider than `width` pixels."""
-    while text and _font(size).getlength(text) > width:
-        text = text.rstrip("…")[:-1].rstrip() + "…" if len(text) > 2 else ""
-    return text
-
-
-def _wrap(text: str, size: int, width: float) -> list[str]:
-    """The text in lines of at most `width` pixels, broken between words."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and _font(size).getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(_shorten(word, size, width))
-    return lines
 
 
 # --------------------------------------------------------------------------------------------------------- files
