@@ -142,6 +142,12 @@ def build(head, data_format=LAST, window=WINDOW, units=4):
     return nets.prepare(keras.Model(x, layers.Dense(units)(head(k, trunk(k, x)))), data_format=data_format)
 
 
+def both_formats(names, *named):
+    """All names with channels last, and those with channels first that look at an axis."""
+    skip = pytest.mark.skipif(nets.cannot_run(FIRST), reason=nets.NO_CHANNELS_FIRST)
+    return [*((name, LAST) for name in names), *(pytest.param(name, FIRST, marks=skip) for name in named)]
+
+
 def check(model, data_format=LAST, extra=(5, 4), exactness="exact", **options):
     """Asserts C1, and that every window of a bigger image equals the classifier."""
     fcn = fullyconv.convert(model, **options)
@@ -191,9 +197,7 @@ BETWEEN = {
 
 
 @pytest.mark.numerical
-@pytest.mark.parametrize("data_format", [LAST, pytest.param(FIRST, marks=pytest.mark.skipif(
-    nets.cannot_run(FIRST), reason=nets.NO_CHANNELS_FIRST))])  # fmt: skip
-@pytest.mark.parametrize("name", BETWEEN)
+@pytest.mark.parametrize(("name", "data_format"), both_formats(BETWEEN, "normalization", "layer_normalization"))
 def test_between_flatten_and_dense(name, data_format):
     check(build(lambda k, x: BETWEEN[name]()(k.flatten()(x)), data_format), data_format)
 
@@ -236,9 +240,9 @@ AFTER = {
 
 
 @pytest.mark.numerical
-@pytest.mark.parametrize("data_format", [LAST, pytest.param(FIRST, marks=pytest.mark.skipif(
-    nets.cannot_run(FIRST), reason=nets.NO_CHANNELS_FIRST))])  # fmt: skip
-@pytest.mark.parametrize("name", AFTER)
+@pytest.mark.parametrize(
+    ("name", "data_format"), both_formats(AFTER, "batch_normalization", "softmax", "glu", "prelu", "einsum", "skip")
+)
 def test_after_a_dense(name, data_format):
     keras.utils.set_random_seed(5)
     k = nets.Kit(2, data_format)

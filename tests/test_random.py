@@ -14,7 +14,7 @@ import nets
 import strategies
 
 # PyTorch compiles nothing: 220 networks there. The other backends compile each anew, and get the first of the same.
-EXAMPLES = {"torch": 110, "openvino": 40, "tensorflow": 30, "jax": 12}[nets.BACKEND]
+EXAMPLES = {"torch": 110, "openvino": 14, "tensorflow": 20, "jax": 6}[nets.BACKEND]
 SETTINGS = settings(
     max_examples=EXAMPLES,
     derandomize=True,
