@@ -1,5 +1,6 @@
 """The command: what it prints and writes, its exit codes, and the whole text of its errors."""
 
+import io
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from keras import layers
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import fullyconv
@@ -74,8 +76,8 @@ def test_convert_verifies_and_writes_a_plain_model(folder: Path):
     assert files(folder) == {"small.keras", "photo.png", "names.txt", "fcn.keras"}
     assert keras.models.load_model("fcn.keras").output_shape == (None, None, None, 4)
     table = done.stdout.splitlines()
-    assert table[0].split() == ["layer", "class", "becomes", "at", "the", "window"]
-    assert any(line.split()[:3] == ["logits", "Dense", "Conv2D"] for line in table)
+    assert table[0].split() == ["layer", "becomes", "at", "the", "window"]
+    assert "logits   Dense -> Conv2D 5 x 4, 4 filters  1 x 1 x 4" in table
     assert "window 12 x 10, stride 2 x 2, field 12 x 10" in table
     assert "Exact means: every cell equals the classifier on its window." in table
     assert str(fullyconv.verify(small(), fullyconv.load("fcn.keras"))).split(" ", maxsplit=1)[0] in done.stdout
@@ -159,32 +161,105 @@ def test_window_missing(folder: Path):
 # ----------------------------------------------------------------------------------------------------- plan and verify
 
 
-def test_plan_prints_the_table_and_the_cells_of_a_size(folder: Path):
+def test_plan_of_an_image(folder: Path):
     done = run("plan", "small.keras", "--size", "40x50")
     assert done.exit_code == 0, done.stderr
-    assert "conv     Conv2D        Conv2D 3 x 3, 8 filters  10 x 8 x 8" in done.stdout.splitlines()
-    assert done.stdout.splitlines()[-1] == (
-        "output: an image of 40 x 50 gives 15 x 21 cells, 15 x 21 of them windows inside the image."
-    )
+    assert done.stdout.splitlines() == [
+        "                                                          multiply-",
+        "layer    becomes                           at the window       adds",
+        "conv     Conv2D 3 x 3, 8 filters           10 x 8 x 8         394 k",
+        "pool     MaxPooling2D 2 x 2                5 x 4 x 8",
+        "flatten  Flatten -> nothing                5 x 4 x 8",
+        "logits   Dense -> Conv2D 5 x 4, 4 filters  1 x 1 x 4          202 k",
+        "",
+        "window 12 x 10, stride 2 x 2, field 12 x 10",
+        "exact",
+        "Exact means: every cell equals the classifier on its window.",
+        "",
+        "For an image of 40 x 50:",
+        "  15 x 21 cells, all of them windows inside the image",
+        "  596 k multiply-adds, and 14.6 k additions in poolings",
+        "  868 parameters",
+        "  80.4 KiB of activations at the peak, for one image",
+        "  at most 9.5 times faster than cutting 315 windows (5.64 M multiply-adds)",
+        "",
+        "Multiply-adds at each --stride; in brackets how many times those of one pass:",
+        "stride  cells    one pass    memory  shift and stitch  cutting windows",
+        "2       15 x 21     596 k  80.4 KiB                 -     5.64 M (9.5)",
+        "1       29 x 41    1.20 M   479 KiB      2.38 M (2.0)    21.3 M (17.8)",
+    ]
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+
+
+def test_plan_of_a_window(folder: Path):
+    lines = run("plan", "small.keras").stdout.splitlines()
+    assert lines[lines.index("For a window of 12 x 10:") :] == [
+        "For a window of 12 x 10:",
+        "  17.9 k multiply-adds, and 640 additions in poolings",
+        "  868 parameters",
+        "  3.91 KiB of activations at the peak, for one image",
+        "",
+        "--size HxW says what an image costs, at this stride and at denser ones, and what it saves.",
+    ]
+
+
+def test_plan_of_several_outputs_and_unknown_work(folder: Path):
+    keras.utils.set_random_seed(0)
+    x = keras.Input((12, 12, 3))
+    y = layers.Flatten()(layers.Conv2D(4, 3)(x))
+    keras.Model(x, {"kind": layers.Dense(2)(y), "age": layers.Dense(1)(y)}).save("two.keras")
+    lines = run("plan", "two.keras", "--size", "20").stdout.splitlines()
+    assert "  age: 9 x 9 cells, all of them windows inside the image" in lines
+    assert "  kind: 9 x 9 cells, all of them windows inside the image" in lines
+    assert not any(line.startswith("stride ") for line in lines), "there is no denser map than of stride 1"
+
+
+def test_a_narrow_terminal_breaks_words_and_cuts_no_number():
+    with io.StringIO() as text:
+        report.show_costed_plan(fullyconv.plan(small()), Console(file=text, width=50), 40)
+        table = text.getvalue().splitlines()
+    assert all(len(line) <= 50 for line in table[:9])
+    assert table[2:4] == ["conv     Conv2D 3 x 3, 8  10 x 8 x 8         312 k", "         filters"]
 
 
 def test_plan_of_denser_maps(folder: Path):
-    done = run("plan", "small.keras", "--size", "40x50", "--stride", "1")
-    assert "pool: applied to 2 shifted copies along axis 0, in place of a stride." in done.stdout.splitlines()
-    assert done.stdout.splitlines()[-1] == (
-        "output: an image of 40 x 50 gives 29 x 41 cells, 29 x 41 of them windows inside the image."
-    )
+    lines = run("plan", "small.keras", "--size", "40x50", "--stride", "1").stdout.splitlines()
+    assert "pool: applied to 2 shifted copies along axis 0, in place of a stride." in lines
+    assert "  29 x 41 cells, all of them windows inside the image" in lines
+    assert "  at most 17.8 times faster than cutting 1,189 windows (21.3 M multiply-adds)" in lines
     assert failure("plan", "small.keras", "--stride", "3") == (
         "Error: A stride of 3 x 3 does not divide the stride 2 x 2 of 'small'.\n"
         "Give one of 1, 2, or one of them per axis."
     )
 
 
-def test_plan_of_an_image_that_is_too_small(folder: Path):
-    assert failure("plan", "small.keras", "--size", "8x8") == (
-        "Error: The input is 8 x 8, smaller than the window of 12 x 10.\n"
-        "The network was trained on 12 x 10: enlarge the image, or pad it, to at least that size."
+def test_plan_of_a_size_that_does_not_fit(folder: Path):
+    for options in ([], ["--json"]):
+        assert failure("plan", "small.keras", "--size", "8x8", *options) == (
+            "Error: The input is 8 x 8, smaller than the window of 12 x 10.\n"
+            "The network was trained on 12 x 10: enlarge the image, or pad it, to at least that size."
+        )
+        assert failure("plan", "small.keras", "--size", "40x40x40", *options) == (
+            "Error: The size must be a whole number of pixels above 0, or 2 of them, one for each spatial axis, "
+            "not (40, 40, 40).\nGive --size 224x224."
+        )
+
+
+def test_plan_of_a_model_that_is_refused(folder: Path):
+    x = keras.Input((8, 8, 3), name="image")
+    y = layers.LSTM(4, name="rows")(layers.Reshape((6, 24))(layers.Conv2D(4, 3, name="conv")(x)))
+    keras.Model(x, layers.Dense(2)(y), name="reader").save("reader.keras")
+    done = run("plan", "reader.keras", "--json")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert found["until"] == "conv"
+    refusal = found["refusals"][0]
+    assert (refusal["name"], refusal["kind"], set(refusal)) == (
+        "rows",
+        "LSTM",
+        {"name", "kind", "place", "reason", "remedy"},
     )
+    assert done.stderr.startswith("Error: 1 of the ")
 
 
 def test_plan_as_json(folder: Path):
@@ -195,6 +270,7 @@ def test_plan_as_json(folder: Path):
         "class": "Dense",
         "becomes": "Conv2D 5 x 4, 4 filters",
         "shape": [1, 1, 4],
+        "multiply_adds": 15 * 21 * 4 * 5 * 4 * 8,
     }
     assert found["outputs"]["output"] == {
         "window": [12, 10],
@@ -207,6 +283,32 @@ def test_plan_as_json(folder: Path):
         "cells": [15, 21],
         "windows_inside": [15, 21],
     }
+
+
+def test_costs_as_json(folder: Path):
+    found = json.loads(run("plan", "small.keras", "--json", "--size", "40x50").stdout)
+    assert found["cost"] == {
+        "size": [40, 50],
+        "multiply_adds": 595_584,
+        "additions": 14_592,
+        "parameters": 868,
+        "peak_activation": 82_368,
+        "uncounted": [],
+    }
+    assert found["speedup"] == found["strides"][0]["speedup"] == 5_644_800 / 595_584
+    assert found["strides"][1] == {
+        "stride": [1, 1],
+        "cells": [29, 41],
+        "multiply_adds": 1_200_384,
+        "additions": 58_368,
+        "peak_activation": 490_944,
+        "shift_and_stitch": 4 * 595_584,
+        "windows": 29 * 41 * 17_920,
+        "speedup": 29 * 41 * 17_920 / 1_200_384,
+        "refused": None,
+    }
+    window = json.loads(run("plan", "small.keras", "--json").stdout)
+    assert (window["cost"]["multiply_adds"], window["speedup"], window["strides"]) == (17_920, None, [])
 
 
 def test_plan_of_several_outputs(folder: Path):

@@ -23,7 +23,7 @@ ROOT = PACKAGE.parents[1]
 # A module imports only modules above it.
 ORDER = [
     *("errors", "backend", "_lazy", "__init__"),
-    *("geometry", "model_files", "_keras"),
+    *("geometry", "units", "model_files", "_keras"),
     *("rules.rule", "rules.order", "rules.places", "rules.fragments", "rules.conv"),
     *("rules.pool", "rules.flatten", "rules.pointwise", "rules.dense", "rules.normalization", "rules.merge", "rules"),
     *("inputs", "walk", "work", "cost", "plan"),

@@ -7,9 +7,9 @@ plan describes is counted without building it.
   `matmul`. One is a multiplication and the addition it goes with: two FLOPs. Products with padding count.
 - Additions: the values that poolings, and means and maxima over axes, add or compare. They are counted apart.
 - Parameters: the values of all weights, trainable or not.
-- Peak activation: operations are walked in order, and each keeps its inputs until the last operation that reads them
-  is done. The peak is the largest sum of bytes alive at once, for one image. Engines that work in place, or fuse
-  activations into convolutions, need less; workspace of their kernels comes on top.
+- Peak activation: operations are walked in the order in which Keras runs them, and a tensor lives until the last
+  operation that reads it is done. The peak is the largest sum of bytes alive at once, for one image. Engines that work
+  in place, or fuse activations into convolutions, need less; workspace of their kernels comes on top.
 
 Biases, activations, normalisation, merges, padding, copies and index arithmetic are not counted: they touch each value
 a few times. Work that is not understood (recurrent layers, attention, layers of your own) is named in
@@ -25,13 +25,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 
 from fullyconv import _keras
 from fullyconv.errors import GeometryError
 from fullyconv.geometry import Number
 from fullyconv.inputs import channels_first, whole_numbers
 from fullyconv.rules.rule import Blueprint, Map, Recipe, describe_size, needed
+from fullyconv.units import in_bytes, in_units
 from fullyconv.walk import need_graph, unique_names
 from fullyconv.work import additions, is_understood, multiply_adds
 
@@ -189,6 +189,7 @@ def _summed(size: Shape, calls: Sequence[_Call], inputs: Sequence[Any], outputs:
 
 def _peak(calls: Sequence[_Call], inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
     """The most bytes alive at once, where each tensor lives until the last call that reads it is done."""
+    calls = _by_depth(calls)
     last = {id(x): i for i, call in enumerate(calls) for x in (*call.returned, *call.read)}
     last |= {id(x): len(calls) for x in outputs}
     alive = {id(x): _bytes(x) for x in inputs}
@@ -200,6 +201,19 @@ def _peak(calls: Sequence[_Call], inputs: Sequence[Any], outputs: Sequence[Any])
             if last[id(x)] == i:
                 alive.pop(id(x), None)
     return peak
+
+
+def _by_depth(calls: Sequence[_Call]) -> list[_Call]:
+    """Calls in the order in which Keras runs them: those first that have the most calls behind them."""
+    depths: dict[int, int] = {}
+    found = []
+    for call in reversed(calls):
+        depth = max((depths.get(id(x), 0) for x in call.returned), default=0)
+        found.append((-depth, call.name, call))
+        for x in call.read:
+            depths[id(x)] = max(depths.get(id(x), 0), depth + 1)
+    found.reverse()
+    return [call for _, _, call in sorted(found, key=lambda entry: entry[:2])]
 
 
 def _bytes(x: Any) -> int:
@@ -334,30 +348,3 @@ def _misfit(model: Any, tensors: Sequence[Any], first: bool, extent: Shape, oper
 
 def _tensors(structure: Any) -> list[Any]:
     return [x for x in keras.tree.flatten(structure) if isinstance(x, keras.KerasTensor)]
-
-
-# -------------------------------------------------------------------------------------------------------- human units
-
-
-def in_units(number: float) -> str:
-    """A number of things with three digits, such as 15.5 G.
-
-    Example:
-        >>> from fullyconv.cost import in_units
-        >>> in_units(15_470_264_320), in_units(1_000_000), in_units(950)
-        ('15.5 G', '1.00 M', '950')
-    """
-    return _scaled(number, 1000, ("", " k", " M", " G", " T", " P", " E"))
-
-
-def in_bytes(number: float) -> str:
-    """A number of bytes with three digits, such as 59.2 MiB."""
-    return _scaled(number, 1024, (" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"))
-
-
-def _scaled(number: float, step: int, units: Sequence[str]) -> str:
-    value, i = float(number), 0
-    while float(np.format_float_positional(value, 3, fractional=False)) >= 1000 and i < len(units) - 1:
-        value, i = value / step, i + 1
-    digits = 0 if i == 0 else max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
-    return f"{value:.{digits}f}{units[i]}"

@@ -74,6 +74,14 @@ class Plan:
         """
         return of_recipes(self.inputs, self.recipes, self.outputs, image_size(size, self.window))
 
+    def work(self, cost: Cost) -> list[int]:
+        """Multiply-adds of what each step becomes, of a cost of this plan."""
+        calls: dict[str, list[int]] = {}
+        for layer in reversed(cost.layers):
+            calls.setdefault(layer.name, []).append(layer.multiply_adds)
+        built = [[r.blueprint.name for r in step.recipes if r.blueprint is not None] for step in self.steps]
+        return [sum(calls[name].pop() for name in names if calls.get(name)) for names in built]
+
     def speedup(self, size: Size) -> float | None:
         """How many times fewer multiply-adds than cutting the same windows: the limit of what can be saved in time.
 

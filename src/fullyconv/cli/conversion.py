@@ -21,7 +21,7 @@ from fullyconv.cli.options import (
     parse_size,
     picture,
 )
-from fullyconv.errors import VerificationError
+from fullyconv.errors import UnsupportedLayerError, VerificationError
 
 
 @command
@@ -61,21 +61,27 @@ def plan(
     source: Classifier,
     options: Conversion,
     size: Annotated[
-        Size | None, typer.Option(parser=parse_size, metavar="HxW", help="Say what an image of this size gives.")
+        Size | None,
+        typer.Option(parser=parse_size, metavar="HxW", help="Say what an image of this size gives and costs."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what each layer of MODEL would become.
+    """Say what each layer of MODEL would become, and what the map would cost.
 
-    Nothing is built or written. Layers that cannot be converted are named, all at once.
+    Nothing is built or written. Layers that cannot be converted are named, all at once. With --size the map of such an
+    image is laid beside cutting windows and beside denser maps; --json has all of it.
     """
-    planned = fullyconv.plan(source.open(), **options)
+    try:
+        planned = fullyconv.plan(source.open(), **options)
+    except UnsupportedLayerError as error:
+        if as_json:
+            typer.echo(json.dumps(report.refusals_as_json(error), indent=2))
+        raise
+    extent = size[0] if size and len(size) == 1 else size
     if as_json:
-        typer.echo(json.dumps(report.plan_as_json(planned, size), indent=2))
-        return
-    report.show_plan(planned, report.terminal())
-    for line in report.cells_of(planned, size) if size else ():
-        typer.echo(line)
+        typer.echo(json.dumps(report.plan_as_json(planned, extent), indent=2))
+    else:
+        report.show_costed_plan(planned, report.terminal(), extent)
 
 
 @command
