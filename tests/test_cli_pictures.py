@@ -150,6 +150,14 @@ def test_pixels_by_scale_offset_and_order(folder: Path):
     )
 
 
+def test_labels_and_pixels_travel_in_the_converted_file(folder: Path):
+    Path("names.txt").write_text("red\ngreen\nblue\n")
+    done("convert", "classifier.keras", "-o", "named.keras", "--labels", "names.txt", "--scale", "2", "--offset", "1")
+    lines = done("heatmap", "named.keras", "photos/b_green.png", "-o", "o.png").stdout.splitlines()
+    assert lines[0] == "Preprocessing: x * 2.0 + 1.0, as the model says."
+    assert lines[1].split()[1] == "green"
+
+
 def test_a_network_of_keras_applications_brings_its_preprocessing(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(keras.applications, "MobileNetV2", lambda **_: colours())
     lines = done("heatmap", "mobilenetv2", "--random-weights", "photos/a_red.png", "-o", "o.png").stdout.splitlines()

@@ -35,19 +35,28 @@ def convert(
             metavar="FILE", help="MODEL's weights, where they are in a file of their own: .weights.h5, .h5 or .keras."
         ),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The names of the classes, to travel in OUT: one a line, or JSON."),
+    ] = None,
+    pixels: Pixels = None,
 ) -> None:
     """Convert MODEL, verify the result against it, and write it.
 
     The result is a plain .keras file that stock Keras opens; where OUT ends in .weights.h5, its weights. It is compared
-    with MODEL before it is written; where they differ, nothing is written.
+    with MODEL before it is written; where they differ, nothing is written. What is said of labels and pixels is written
+    too, so that heatmap need not be told again.
     """
     from fullyconv.classifier_weights import save
+    from fullyconv.labels import read_labels
 
     check_output(output, ".h5" if output.name.endswith(".weights.h5") else ".keras")
+    names = read_labels(labels) if labels else None
     model = source.open_with(weights)
     planned = fullyconv.plan(model, **options)
     report.show_plan(planned, report.terminal())
     fcn = fullyconv.convert(planned)
+    fcn.labels, fcn.preprocess = names, source.preprocess if pixels is None else pixels
     proof = fullyconv.verify(model, fcn)
     typer.echo(proof)
     if not (proof.native_ok and proof.size_ok):
