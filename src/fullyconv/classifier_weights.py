@@ -174,8 +174,8 @@ def _difference(have: Sequence[Weight], want: Sequence[Weight]) -> str:
 
 
 def in_words(weights: Sequence[Weight], names: Sequence[str | None] = ()) -> str:
-    """Arrays as text, such as kernel (3, 3, 8, 16), bias (16,)."""
-    known = names or [w.name for w in weights]
+    """Arrays as text, such as kernel (3, 3, 8, 16), bias (16,); `names` are for those that have none."""
+    known = [w.name or name for w, name in zip(weights, names or [None] * len(weights), strict=True)]
     return ", ".join(f"{name} {w.shape}" if name else str(w.shape) for name, w in zip(known, weights, strict=True))
 
 

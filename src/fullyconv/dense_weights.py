@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from fullyconv import _keras
 from fullyconv.classifier_weights import in_words
-from fullyconv.errors import WeightsError, WindowError
+from fullyconv.errors import UnsupportedModelError, WeightsError
 from fullyconv.inputs import channels_first
 from fullyconv.rules.rule import Arrange, describe_size
 from fullyconv.weight_files import Weight
@@ -85,6 +86,8 @@ def load_dense_weights(
     Raises:
         WeightsError: something does not fit; nothing was loaded.
         ModelFileError: the file cannot be read.
+        UnsupportedModelError: the network has no graph.
+        WindowError: the classifier's input leaves its size open, and no window is given.
 
     Example:
         >>> classifier = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(5, name="fc")])
@@ -195,7 +198,9 @@ class _Fitting:
 
     def _check_cover(self, name: str, target: str, size: tuple[int, ...]) -> None:
         """Refuse a kernel of the right number of values where nothing says that the map has its size."""
-        reached = self.reached[id(self.targets[target])]
+        reached = self.reached.entering.get(id(self.targets[target]))
+        if reached is None:
+            raise _Misfit(f"the window is too small: nothing is left at {self.reached.stopped} in front of it")
         missing = sorted(reached.layers - {t for _, t in self.pairs})
         if missing:
             raise _Misfit(
@@ -253,35 +258,55 @@ def _aligned(stored: Sequence[Weight], wanted: Sequence[Weight]) -> list[tuple[W
     return list(zip(stored, wanted, strict=True)) if apart and len(stored) == len(wanted) else None
 
 
-def _reached(model: keras.Model, window: Window) -> dict[int, _Reached]:
-    """What enters each operation of a network: its shape at the window, and the layers with weights in front of it."""
-    entering: dict[int, _Reached] = {}
-    known = {id(layer): name for name, layer in weighted(model)}
+@dataclass
+class _Reaching:
+    """A walk over a network at the window.
+
+    Args:
+        entering: What enters each operation.
+        stopped: The name of the operation that nothing is left at, where the window is too small.
+    """
+
+    entering: dict[int, _Reached] = field(default_factory=dict)
+    stopped: str | None = None
+
+
+class _Stopped(Exception):
+    """The end of a walk before the outputs."""
+
+
+def _reached(model: keras.Model, window: Window) -> _Reaching:
+    """What enters the operations of a network: its shape at the window, and the layers with weights in front of it."""
+    if _keras.graph_of(model) is None:
+        raise UnsupportedModelError(
+            f"{model.name!r} has no graph: its layers are called in Python, or its input has no shape yet.\n"
+            "Build it with the functional API (keras.Model(inputs, outputs)), or start it with keras.Input."
+        )
+    found, known = _Reaching(), {id(layer): name for name, layer in weighted(model)}
 
     def visit(operation: Any, *args: Any, **kwargs: Any) -> Any:
         given = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, _Reached)]
         layers = frozenset[str]().union(*(x.layers for x in given))
-        entering[id(operation)] = _Reached(given[0].spec, layers)
+        found.entering[id(operation)] = _Reached(given[0].spec, layers)
         own = {known[id(operation)]} if id(operation) in known else set()
-        out = _spec_after(operation, args, kwargs, model.name)
+        try:
+            out = _spec_after(operation, args, kwargs)
+        except ValueError:
+            found.stopped = operation.name
+            raise _Stopped from None
         return keras.tree.map_structure(lambda spec: _Reached(spec, layers | own), out)
 
     first = channels_first(model)
     inputs = keras.tree.flatten(_keras.input_structure(model))
-    _keras.walk(model, [_Reached(_at_window(x, window, first), frozenset()) for x in inputs], visit)
-    return entering
+    with suppress(_Stopped):
+        _keras.walk(model, [_Reached(_at_window(x, window, first), frozenset()) for x in inputs], visit)
+    return found
 
 
-def _spec_after(operation: Any, args: Any, kwargs: Mapping[str, Any], model: str) -> Any:
+def _spec_after(operation: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     kwargs = {name: value for name, value in kwargs.items() if name not in ("training", "mask")}
     specs = keras.tree.map_structure(lambda x: x.spec if isinstance(x, _Reached) else x, (args, kwargs))
-    try:
-        return _keras.output_spec(operation, *specs)
-    except ValueError as error:
-        raise WindowError(
-            f"The window is too small for {model!r}: nothing is left at {operation.name!r}.\n"
-            "Give the size that the classifier was trained on, such as window=224."
-        ) from error
+    return _keras.output_spec(operation, *specs)
 
 
 def _at_window(tensor: Any, window: Window, first: bool) -> Any:

@@ -109,7 +109,7 @@ class _Replay:
             return self._dense(operation, x)
         if kind is not None:
             return self._pooled(operation, x, kind)
-        if isinstance(operation, _layers.Permute | _layers.Reshape):
+        if isinstance(operation, _layers.Permute | _layers.Reshape | _ops.Take):  # a crop of one cell is that cell
             return self.vector(x) if self._is_single(x) else None
         changes = _changes(operation)
         if changes is None or kwargs or not all(map(self._is_single, args)):
@@ -241,7 +241,7 @@ class _Traced:
 
 @dataclass(eq=False)
 class _Call:
-    """One call of the network: of what, whether it gives single cells only, and what reads them."""
+    """One call of the network: of what, whether it gives single cells only (or counts cells), and what reads them."""
 
     operation: Any
     single: bool
@@ -260,7 +260,7 @@ def _head(fcn: FullyConv) -> set[int]:
         kwargs = {name: value for name, value in kwargs.items() if name not in ("training", "mask")}
         specs = keras.tree.map_structure(lambda x: x.spec if isinstance(x, _Traced) else x, (args, kwargs))
         out = _keras.output_spec(operation, *specs)
-        call = _Call(operation, all(_is_single(t, fcn) for t in keras.tree.flatten(out)))
+        call = _Call(operation, all(len(t.shape) < 2 or _is_single(t, fcn) for t in keras.tree.flatten(out)))
         for x in keras.tree.flatten((args, kwargs)):
             if isinstance(x, _Traced) and x.call is not None:
                 x.call.readers.add(id(operation))

@@ -1,0 +1,291 @@
+"""Fine-tuned and brought back: the grid of a file that stock Keras wrote, and the classifier again."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from typer.testing import CliRunner
+
+import fullyconv
+import nets
+from fullyconv.cli import app
+
+# A process without this package: one step of training on an image larger than the window, saved by Keras.
+TRAIN = """
+import sys
+sys.modules["fullyconv"] = sys.modules["tensorflow"] = None
+import keras, numpy as np
+keras.utils.set_random_seed(0)
+model = keras.saving.load_model(sys.argv[1])
+x = np.random.default_rng(0).normal(size=(2, 31, 27, 3)).astype("float32")
+model.compile(keras.optimizers.SGD(0.01), "mse")
+model.fit(x, np.zeros((2, *map(int, sys.argv[3:]), 5), "float32"), epochs=1, verbose=0)
+model.save(sys.argv[2])
+"""
+
+
+@functools.cache
+def source(trunk: str, **kwargs) -> keras.Model:
+    """A prepared classifier, made once and never changed."""
+    return nets.classifier(trunk, **kwargs)
+
+
+def tuned(fcn: fullyconv.FullyConv, seed: int = 1) -> fullyconv.FullyConv:
+    """The network with every weight changed, as training would."""
+    rng = np.random.default_rng(seed)
+    for w in fcn.model.weights:
+        w.assign(keras.ops.convert_to_numpy(w) * rng.uniform(0.8, 1.25, w.shape).astype("float32"))
+    return fcn
+
+
+def resaved(fcn: fullyconv.FullyConv, folder: Path) -> fullyconv.FullyConv:
+    """The network as Keras saves it, which knows nothing of where it came from."""
+    fcn.model.save(folder / "resaved.keras")
+    return fullyconv.load(folder / "resaved.keras", window=fcn.window)
+
+
+def check_back(classifier: keras.Model, fcn: fullyconv.FullyConv, data_format: str = "channels_last") -> None:
+    """The classifier equals the network at its window, to 1e-6, in each output."""
+    x = nets.inputs_for(classifier, 2, 3, data_format)
+    want, have = nets.run(fcn.model, x), nets.run(classifier, x)
+    keras.tree.assert_same_structure(want, have)
+    for a, b in zip(keras.tree.flatten(want), keras.tree.flatten(have), strict=True):
+        a = a.reshape(2, -1)
+        assert a.shape == b.reshape(2, -1).shape
+        assert np.abs(a[0] - a[1]).max() >= 0.05 * np.abs(a).max(), "two images hardly differ"
+        assert np.abs(a - b.reshape(2, -1)).max() <= 1e-6 * np.abs(a).max()
+
+
+def described(model: keras.Model) -> list:
+    """Class, name and settings of each layer."""
+    return [(type(layer), layer.get_config()) for layer in model.layers]
+
+
+@functools.cache
+def padded() -> keras.Model:
+    """A small classifier whose padding is frozen."""
+    keras.utils.set_random_seed(8)
+    stack = [layers.Conv2D(4, 3, strides=2, padding="same", activation="relu"), layers.Flatten(), layers.Dense(5)]
+    return nets.prepare(keras.Sequential([keras.Input((17, 14, 3)), *stack]))
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_trained_and_saved_by_keras(backend, tmp_path):
+    """The grid is recovered from the graph alone, and the classifier with the weights that training left."""
+    if nets.BACKEND not in ("openvino", backend):
+        pytest.skip("the run on OpenVINO trains on both backends, every other run on its own")
+    model = padded()
+    fcn = fullyconv.convert(model)
+    fcn.save(tmp_path / "fcn.keras")
+    paths = [str(tmp_path / name) for name in ("fcn.keras", "tuned.keras")]
+    command = [sys.executable, "-c", TRAIN, *paths, *map(str, fcn.grid.cells((31, 27)))]
+    env = {**os.environ, "KERAS_BACKEND": backend}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = fullyconv.load(tmp_path / "tuned.keras", window=fcn.window)
+    assert (loaded.grid.axes, loaded.grid.exactness) == (fcn.grid.axes, fcn.grid.exactness)
+    moved = [np.abs(a - b).max() for a, b in zip(loaded.model.get_weights(), fcn.model.get_weights(), strict=True)]
+    assert min(moved) > 0, "training changed nothing"
+    for classifier in (fullyconv.to_classifier(loaded), fullyconv.to_classifier(loaded, like=model)):
+        check_back(classifier, loaded)
+        nets.check_native(classifier, loaded)
+    assert described(classifier) == described(model)
+
+
+@pytest.mark.numerical
+@pytest.mark.parametrize("data_format", nets.FORMATS)
+@pytest.mark.parametrize(("trunk", "head"), [("max_same", "flatten"), ("valid", "average"), ("valid", "max")])
+def test_from_the_graph_alone(trunk, head, data_format, tmp_path):
+    if nets.cannot_run(data_format):
+        pytest.skip(nets.NO_CHANNELS_FIRST)
+    model = source(trunk, head=head, data_format=data_format)
+    fcn = resaved(tuned(fullyconv.convert(model)), tmp_path)
+    classifier = fullyconv.to_classifier(fcn)
+    check_back(classifier, fcn, data_format)
+    assert classifier.output_shape == model.output_shape
+    dense = [layer.name for layer in model.layers if isinstance(layer, layers.Dense)]
+    assert [layer.name for layer in classifier.layers if isinstance(layer, layers.Dense)] == dense
+    kinds = {type(layer) for layer in classifier.layers}
+    assert type(model.layers[-3]) in kinds, "the Flatten or the global pooling is not back"
+    convolutions = [sum(isinstance(x, layers.Conv2D) for x in m.layers) for m in (model, classifier)]
+    assert convolutions[0] == convolutions[1]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"pool": "drop"}, {"pool": "global"}, {"context": "global"}, {"stride": 1}], ids=str
+)
+def test_the_source_comes_back_whatever_the_options(options, tmp_path):
+    model = source("excite", head="average")
+    fcn = tuned(fullyconv.convert(model, **options))
+    back = fullyconv.to_classifier(fcn)
+    assert described(back) == described(model)
+    assert fullyconv.verify(back, fcn).native_ok
+    assert not {id(v) for v in back.variables} & {id(v) for v in (*model.variables, *fcn.model.variables)}
+    fcn.save(tmp_path / "fcn.keras")
+    again = fullyconv.to_classifier(fullyconv.load(tmp_path / "fcn.keras"), like=model)
+    for a, b in zip(back.get_weights(), again.get_weights(), strict=True):
+        assert (a == b).all()
+
+
+@pytest.mark.parametrize("context", ["window", "global"])
+def test_a_context_from_the_graph_alone(context, tmp_path):
+    fcn = tuned(fullyconv.convert(source("excite", head="average"), context=context))
+    fcn = resaved(fcn, tmp_path)
+    check_back(fullyconv.to_classifier(fcn), fcn)
+
+
+def heads() -> keras.Model:
+    """Outputs of several kinds, a vector beside the image, heads at two depths, and every kind of layer in a head."""
+    keras.utils.set_random_seed(8)
+    k = nets.Kit(2)
+    image, facts = k.input(), keras.Input((4,), name="facts")
+    x = k.conv(6, 3, name="conv")(image)
+    pooled = k.gap(name="gap")(x)
+    flat = k.flatten()(k.max(3, name="pool")(x))
+    y = layers.Dense(8, "relu", use_bias=False, kernel_constraint=keras.constraints.MaxNorm(3.0, axis=0), name="fc1")(
+        flat
+    )
+    y = layers.LayerNormalization(name="ln")(layers.BatchNormalization(name="bn")(layers.PReLU(name="prelu")(y)))
+    y = layers.Concatenate(name="join")([y, pooled, facts])
+    y = keras.ops.silu(layers.Dropout(0.3, name="drop")(y)) * 0.5
+    outputs = {
+        "kind": layers.Dense(5, "softmax", name="kind")(y),
+        "size": layers.Dense(1, "sigmoid", name="size")(pooled),
+        "raw": layers.Rescaling(2.0, name="scale")(layers.Dense(3, kernel_regularizer="l2", name="raw")(y)),
+    }
+    return nets.prepare(keras.Model([image, facts], outputs, name="heads"))
+
+
+@pytest.mark.parametrize("way", ["the source", "the graph alone"])
+def test_several_outputs(way, tmp_path):
+    model = heads()
+    fcn = tuned(fullyconv.convert(model))
+    fcn = resaved(fcn, tmp_path) if way == "the graph alone" else fcn
+    back = fullyconv.to_classifier(fcn)
+    check_back(back, fcn)
+    assert back.output_shape == model.output_shape
+    for name in ("fc1", "kind", "raw", "bn", "ln", "prelu", "drop", "gap"):
+        want, have = (m.get_layer(name) for m in (model, back))
+        assert type(want) is type(have)
+        assert [w.shape for w in want.weights] == [w.shape for w in have.weights]
+    fc1 = back.get_layer("fc1")
+    assert fc1.kernel_constraint.get_config() == {"max_value": 3.0, "axis": 0}
+    assert isinstance(back.get_layer("raw").kernel_regularizer, keras.regularizers.L2)
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_signals_and_volumes(rank, tmp_path):
+    fcn = resaved(tuned(fullyconv.convert(source("valid", rank=rank))), tmp_path)
+    check_back(fullyconv.to_classifier(fcn), fcn)
+
+
+def test_weights_that_moved_in_other_ways(tmp_path):
+    """Rows in another order, parameters for each position, groups, LoRA: all return to where they came from."""
+    keras.utils.set_random_seed(8)
+    stack = [
+        layers.Conv2D(4, 3, strides=2, activation="relu"),
+        layers.Permute((3, 1, 2)),
+        layers.Flatten(data_format="channels_last"),
+        layers.BatchNormalization(),
+        layers.Dense(8, "relu"),
+        layers.GroupNormalization(2),
+        layers.Dense(5),
+    ]
+    model = nets.prepare(keras.Sequential([keras.Input((11, 9, 3)), *stack]))
+    model.layers[-1].enable_lora(2)
+    model.layers[-1].lora_kernel_b.assign(np.full((2, 5), 0.1))
+    fcn = tuned(fullyconv.convert(model))
+    back = fullyconv.to_classifier(fcn)
+    check_back(back, fcn)
+    assert [type(layer) for layer in back.layers] == [type(layer) for layer in model.layers]
+    fcn = resaved(fcn, tmp_path)
+    check_back(fullyconv.to_classifier(fcn), fcn)
+
+
+def test_what_was_skipped_is_not_part_of_it(tmp_path):
+    """Without `like` the classifier is that of the window; with it, the whole."""
+    x = keras.Input((30, 30, 3))
+    y = layers.Conv2D(4, 3, name="conv")(layers.Resizing(12, 12, name="resizing")(x))
+    model = keras.Model(x, layers.Dense(5, name="fc")(layers.Flatten()(y)))
+    fcn = fullyconv.convert(model, skip="resizing")
+    assert fullyconv.to_classifier(fcn).input_shape == (None, 12, 12, 3)
+    whole = fullyconv.to_classifier(tuned(fcn), like=model)
+    assert described(whole) == described(model)
+    want, have = whole.get_layer("conv").kernel, fcn.model.get_layer("conv").kernel
+    assert (keras.ops.convert_to_numpy(want) == keras.ops.convert_to_numpy(have)).all()
+
+
+def test_a_network_that_has_no_way_back_alone(tmp_path):
+    model = source("valid", head="average")
+    dropped = resaved(fullyconv.convert(model, pool="drop"), tmp_path)
+    with pytest.raises(fullyconv.UnsupportedModelError) as caught:  # noqa: PT011
+        fullyconv.to_classifier(dropped)
+    cells = " x ".join(map(str, dropped.grid.cells(dropped.window)))
+    assert str(caught.value) == (
+        f"'valid' has {cells} cells at its window, where a classifier has one answer.\n"
+        "Where the head's pooling was left out (pool='drop'), the network does not say which it was. Give the\n"
+        "classifier it was made from: fullyconv.to_classifier(fcn, like=classifier)."
+    )
+    denser = resaved(fullyconv.convert(model, stride=1), tmp_path)
+    with pytest.raises(fullyconv.UnsupportedModelError) as caught:  # noqa: PT011
+        fullyconv.to_classifier(denser)
+    assert str(caught.value) == (
+        "'valid' was converted with a stride of its own, and its graph is that of the denser map.\n"
+        "Give the classifier it was made from: fullyconv.to_classifier(fcn, like=classifier)."
+    )
+    for fcn in (dropped, denser):
+        assert described(fullyconv.to_classifier(fcn, like=model)) == described(model)
+
+
+def test_a_network_of_another_classifier():
+    keras.utils.set_random_seed(0)
+    names = ("conv", "fc", "more")
+    stack = lambda units: [layers.Conv2D(2, 3, name=names[0]), layers.Flatten(), layers.Dense(units, name=names[1])]  # noqa: E731
+    model = keras.Sequential([keras.Input((5, 5, 1)), *stack(3)], name="mine")
+    other = keras.Sequential([keras.Input((5, 5, 1)), *stack(4), layers.Dense(2, name=names[2])], name="other")
+    with pytest.raises(fullyconv.WeightsError) as caught:  # noqa: PT011
+        fullyconv.to_classifier(fullyconv.convert(model), like=other)
+    assert str(caught.value) == (
+        "'mine' is no conversion of 'other': 2 of its layers differ.\n"
+        "  more is missing in the network\n"
+        "  fc: kernel (3, 3, 2, 3), bias (3,) in the network, kernel (3, 3, 2, 4), bias (4,) in its conversion\n"
+        "Give the classifier that it was made from: fullyconv.to_classifier(fcn, like=classifier)."
+    )
+
+
+def test_a_part_of_a_classifier():
+    model = source("valid")
+    fcn = fullyconv.convert(model, until=model.layers[-2].name)
+    check_back(fullyconv.to_classifier(fcn), fcn)
+    with pytest.raises(fullyconv.UnsupportedModelError) as caught:  # noqa: PT011
+        fullyconv.to_classifier(fcn, like=model)
+    assert str(caught.value) == (
+        f"'valid' was converted up to '{model.layers[-2].name}', so it is a part of 'valid'.\n"
+        "Leave `like` out: what there is becomes a model for the window."
+    )
+
+
+def test_the_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = padded()
+    model.save("net.keras")
+    fcn = tuned(fullyconv.convert(model))
+    fcn.save("fcn.keras")
+    fcn.model.save("resaved.keras")
+    window = "x".join(map(str, fcn.window))
+    for arguments in (["resaved.keras", "--window", window], ["fcn.keras", "--like", "net.keras"]):
+        done = CliRunner().invoke(app, ["classifier", *arguments, "-o", "back.keras"])
+        assert done.exit_code == 0, done.output
+        assert done.stdout.splitlines()[1].startswith("Wrote back.keras (")
+        check_back(keras.models.load_model("back.keras", compile=False), fcn)
+    done = CliRunner().invoke(app, ["classifier", "resaved.keras", "-o", "back.keras"])
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[1] == "Give the size it was trained on:  --window 224"
