@@ -54,6 +54,17 @@ def excited(data_format="channels_last"):
 # ------------------------------------------------------------------------------------------------------- known totals
 
 
+@pytest.fixture
+def zeros(monkeypatch):
+    """Weights are made of zeros, which takes no time."""
+    original = layers.Layer.add_weight
+
+    def add_weight(self, *args, **kwargs):
+        return original(self, *args, **kwargs | {"initializer": "zeros"})
+
+    monkeypatch.setattr(layers.Layer, "add_weight", add_weight)
+
+
 @pytest.mark.parametrize(
     ("name", "least", "most", "parameters"),
     [
@@ -63,7 +74,7 @@ def excited(data_format="channels_last"):
         ("EfficientNetB0", 0.38e9, 0.40e9, 5_330_571),
     ],
 )
-def test_known_totals(name, least, most, parameters):
+def test_known_totals(zeros, name, least, most, parameters):
     model = getattr(keras.applications, name)(weights=None)
     found = fullyconv.cost(model)
     assert least < found.multiply_adds < most
@@ -167,8 +178,10 @@ def test_the_peak_keeps_what_is_still_read():
 SUMS = ("multiply_adds", "additions", "parameters", "peak_activation", "uncounted")
 
 
-@pytest.mark.parametrize("stride", [None, 1, 2])
-@pytest.mark.parametrize("build", [small, excited, lambda: excited("channels_first")])
+@pytest.mark.parametrize(
+    ("build", "stride"),
+    [(small, 1), (small, 2), (excited, None), (excited, 2), (lambda: excited("channels_first"), 1)],
+)
 def test_a_plan_costs_what_the_network_does(build, stride):
     planned = fullyconv.plan(build(), stride=stride)
     fcn = fullyconv.convert(planned)
@@ -195,6 +208,12 @@ def test_nothing_is_built(monkeypatch):
 
     monkeypatch.setattr(keras.layers.Layer, "add_weight", refuse)
     assert [row.stride for row in planned.strides(40)] == [(2, 2), (1, 1)]
+
+
+def test_what_no_output_needs_is_left_out():
+    found = fullyconv.plan(small(), until="pool").cost(20)
+    assert [layer.name for layer in found.layers] == ["conv", "pool"]
+    assert (found.multiply_adds, found.parameters) == (20 * 20 * 8 * 27, 8 * 27 + 8)
 
 
 def test_work_of_each_step():

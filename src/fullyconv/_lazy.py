@@ -4,7 +4,7 @@ Importing Keras takes a second or two and fixes its backend for the life of the 
 choose the backend before that happens. So `import fullyconv` imports no Keras; the first use of a public name does.
 Whether Keras will find its backend is asked at once all the same, except by the command, which is about to choose.
 
-Five of the names (`plan`, `convert`, ...) are names of modules too. Python binds a submodule to its package when it is
+Some of the names (`plan`, `convert`, ...) are names of modules too. Python binds a submodule to its package when it is
 first imported, and would so replace the function by the module; a package of the class below does not let it.
 """
 
