@@ -214,7 +214,10 @@ def test_detections_are_drawn_and_counted(found):
         ('dög "Rex"', "1 window of at least 0.5", [((12, 20), (28, 36))]),
     ]
     nothing = drawn._panel(drawn._best(0), [])
-    assert (nothing.remark, nothing.marks) == ("none of at least 0.5, best window: probability 0.875", ())
+    assert (nothing.remark, nothing.marks) == ("best window: probability 0.875, behind another class", ())
+    drawn = Heatmap(found.map, found.grid, found.image, threshold=0.9)
+    assert drawn._panel(drawn._best(0), []).remark == "best window: probability 0.875, below 0.9"
+    drawn = Heatmap(found.map, found.grid, found.image, threshold=0.5)
     assert drawn._footer(2)[-1] == "Boxes: local maxima of at least 0.5; of those that overlap, the best."
     assert isinstance(drawn.picture(), Image.Image)
 

@@ -228,9 +228,11 @@ class Heatmap:
         mine = [best] if found is None else [d for d in found if d.class_index == best.class_index]
         marks = tuple(render.Mark(d.box, self._number(d.probability)) for d in mine)
         remark = f"best {noun}: {self.kind} {self._number(best.probability)}"
-        if found is not None:
-            many = f"{len(mine)} {noun}{'s' * (len(mine) != 1)} of at least {self.threshold:g}"
-            remark = many if mine else f"none of at least {self.threshold:g}, {remark}"
+        if found is not None and mine:
+            remark = f"{len(mine)} {noun}{'s' * (len(mine) != 1)} of at least {self.threshold:g}"
+        elif self.threshold is not None:
+            below = best.probability < self.threshold
+            remark += f", below {self.threshold:g}" if below else ", behind another class"
         return render.Panel(values, best.label, remark, marks)
 
     def _number(self, value: float) -> str:
