@@ -31,10 +31,12 @@ ORDER = [
     *("convert", "reference", "verify"),
     *("weight_files", "classifier_weights", "weight_sources", "dense_weights", "replay", "restoration"),
     *("preprocessing", "images", "labels", "statedict", "pretrained"),
-    *("colours", "files", "drawing", "render", "placement", "detections", "map_files", "reading", "heatmap", "error_map"),
-    *("field_picture", "receptive"),
+    *("colours", "files", "drawing", "render"),
+    *("placement", "detections", "map_files", "reading", "heatmap", "error_map"),
+    *("field_picture", "layer_geometry", "receptive"),
     *("report", "comparison", "page.markup", "page.embedded", "page.figures", "page.sections", "page", "demo"),
     *("cli.app", "cli.options", "cli.targets", "cli.conversion", "cli.pictures", "cli.restoration", "cli.reporting"),
+    *("cli.geometry",),
     *("cli", "__main__"),
 ]
 

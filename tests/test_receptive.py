@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from fractions import Fraction
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
+from PIL import Image
+from typer.testing import CliRunner
 
 import fullyconv
 import nets
 import receptive_nets
+from fullyconv.cli import app
 
-
-def rows(model, **options):
-    """The table, a line each, without its heading."""
-    return [line.split() for line in str(fullyconv.geometry(model, **options)).splitlines()[2:]]
-
-
-# ---------------------------------------------------------------------------------------------------------- published
+# ---------------------------------------------------------------------------------- published
 
 
 @pytest.mark.parametrize("name", receptive_nets.PUBLISHED)
@@ -34,7 +35,7 @@ def test_same_padding_is_that_of_the_window():
     assert even.field_size == odd.field_size
 
 
-# ------------------------------------------------------------------------------------------------ what cells really see
+# ---------------------------------------------------------------------------------- what cells really see
 
 
 def perturbed(model, fcn, layer, axis):
@@ -56,14 +57,28 @@ def perturbed(model, fcn, layer, axis):
     return tuple(np.abs(cells[1:] - cells[0]).reshape(3, -1).max(1) / np.abs(cells[0]).max())
 
 
-@pytest.mark.parametrize("trunk", ["residual", "inception", "separable"])
-def test_pixels_outside_change_nothing_and_those_at_the_edge_do(trunk):
-    model = nets.classifier(trunk)
+def unprepared(trunk, rank=2, data_format="channels_last"):
+    """A classifier with weights as Keras draws them, and its layer before the head."""
+    kit = nets.Kit(rank, data_format)
+    x = kit.input()
+    y = nets.TRUNKS[trunk].build(kit, x)
+    return keras.Model(x, layers.Dense(5)(kit.flatten()(y)), name=trunk)
+
+
+def test_pixels_outside_change_nothing_and_those_at_the_edge_do():
+    model = nets.classifier("residual")
     layer, fcn = fullyconv.geometry(model).layers[-1], fullyconv.convert(model)
     for axis in (0, 1):
         outside, first, last = perturbed(model, fcn, layer, axis)
         assert outside <= 1e-6
         assert min(first, last) > 1e-4
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("trunk", ["dilated", "average_same", "inception", "separable", "residual_valid"])
+def test_cells_see_exactly_their_receptive_fields(trunk, axis):
+    model = receptive_nets.make_positive(unprepared(trunk))
+    receptive_nets.seen_by(fullyconv.convert(model), fullyconv.geometry(model).layers[-1], 22, axis=axis)
 
 
 def test_a_context_sees_the_windows_around_each_cell():
@@ -113,3 +128,215 @@ def test_the_cells_of_a_network_see_exactly_their_receptive_fields(name, options
     geometry = fullyconv.geometry(model)
     until = until or geometry.last.name
     receptive_nets.seen_by(fullyconv.convert(model, until=until), geometry[until], 64)
+
+
+# ---------------------------------------------------------------------------------- every layer
+
+
+def hybrid():
+    """A CNN with branches that differ, an attention over its map, and a head beside it."""
+    x = keras.Input((64, 48, 3))
+    stem = layers.Conv2D(8, 3, strides=2, padding="same", name="stem")(x)
+    shortcut = layers.Conv2D(8, 1, strides=2, name="shortcut")(stem)
+    y = layers.Conv2D(8, (3, 5), strides=2, padding="same", name="conv")(stem)
+    y = layers.Add(name="add")([shortcut, y])
+    z = layers.Reshape((-1, 8), name="tokens")(y)
+    z = layers.LayerNormalization(name="norm")(layers.MultiHeadAttention(2, 4, name="attention")(z, z))
+    z = layers.Dense(3, name="answer")(layers.GlobalAveragePooling1D(name="pool")(z))
+    aux = layers.Dense(2, name="aux")(layers.GlobalAveragePooling2D(name="gap")(y))
+    return keras.Model(x, [z, aux], name="hybrid")
+
+
+def test_the_table():
+    """Fields of branches are united, and what cannot be converted is named, and what is behind it."""
+    lines = str(fullyconv.geometry(hybrid())).splitlines()
+    assert sorted(lines[2:]) == [
+        "add        Add                     16 x 12  4       3/2     7 x 11   0 x 2    "
+        "union of 3, 7 x 11; centres 2 apart",
+        "answer     Dense                                                              unknown: is behind 'attention'",
+        "attention  MultiHeadAttention                                                 "
+        "unknown: mixes every position with every other",
+        "aux        Dense                   1 x 1    4       0       67 x 55  0 x 2",
+        "conv       Conv2D                  16 x 12  4       3/2     7 x 11   0 x 2",
+        "gap        GlobalAveragePooling2D  1 x 1    4       0       67 x 55  0 x 2",
+        "norm       LayerNormalization                                                 unknown: is behind 'attention'",
+        "pool       GlobalAveragePooling1D                                             unknown: is behind 'attention'",
+        "shortcut   Conv2D                  16 x 12  4       -1/2    3        0",
+        "stem       Conv2D                  32 x 24  2       1/2     3        0",
+        "tokens     Reshape                 16 x 12  4       3/2     7 x 11   0 x 2",
+    ]
+    assert lines[0].split() == ["layer", "class", "map", "stride", "offset", "field", "padding", "note"]
+
+
+def test_a_layer():
+    geometry = fullyconv.geometry(hybrid())
+    layer = geometry["add"]
+    assert (layer.stride, layer.offset, layer.size) == ((4, 4), (Fraction(3, 2),) * 2, (16, 12))
+    assert layer.receptive_field == ((0, 7), (-2, 9))
+    assert [(b.name, b.receptive_field) for b in layer.branches] == [
+        ("shortcut", ((0, 3), (0, 3))),
+        ("conv", ((0, 7), (-2, 9))),
+    ]
+    assert layer.cell_to_box((1, 0), field=True) == ((4, 11), (-2, 9))
+    assert geometry.last is layer
+    assert [layer.name for layer in geometry.refused if "behind" not in layer.refused] == ["attention"]
+
+
+def test_a_pooling_that_covers_the_map_slides_by_one_cell():
+    stack = [keras.Input((8, 8, 1)), layers.MaxPooling2D(4, name="pool"), layers.AveragePooling2D(2, name="all")]
+    layer = fullyconv.geometry(keras.Sequential(stack))["all"]
+    assert (layer.stride, layer.field_size, layer.note) == (
+        (4, 4),
+        (8, 8),
+        "covers the whole map, and slides by one cell",
+    )
+
+
+@pytest.mark.parametrize("trunk", ["valid", "strided_same", "residual", "excite"])
+def test_a_converted_network_has_the_geometry_of_its_grid(trunk):
+    model = unprepared(trunk)
+    fcn = fullyconv.convert(model)
+    before, after = fullyconv.geometry(model).layers[-1], fullyconv.geometry(fcn).layers[-1]
+    assert before.receptive_field == after.receptive_field == fcn.grid.receptive_field
+    assert before.stride == after.stride == fcn.grid.stride
+
+
+@pytest.mark.parametrize(("rank", "data_format"), [(1, "channels_last"), (3, "channels_last"), (2, "channels_first")])
+def test_other_ranks_and_formats(rank, data_format):
+    model = unprepared("inception", rank, data_format)
+    assert len(fullyconv.geometry(model).last.stride) == rank
+    assert fullyconv.geometry(model).last.field_size == (11,) * rank
+
+
+def test_inner_models_vectors_and_layers_used_twice():
+    inner = keras.Sequential([keras.Input((None, None, 2)), layers.Conv2D(2, 3, name="conv")], name="inner")
+    x, extra = keras.Input((16, 16, 2)), keras.Input((3,))
+    y = layers.GlobalMaxPooling2D(name="pool")(inner(inner(x)))
+    y = layers.Concatenate(name="both")([y, layers.Dense(2, name="embedded")(extra)])
+    geometry = fullyconv.geometry(keras.Model([x, extra], layers.Dense(2)(y)))
+    assert [layer.field_size for layer in geometry.layers if layer.name == "conv"] == [(3, 3), (5, 5)]
+    assert geometry["conv"].field_size == (5, 5)
+    assert geometry["embedded"].row[2:] == ("", "", "", "", "", "")
+    assert geometry["both"].field_size == (16, 16)
+
+
+def test_fractions_and_no_end():
+    x = keras.Input((9, 9, 2))
+    y = layers.UpSampling2D(2, name="up")(layers.Conv2D(4, 3, name="conv")(x))
+    y = layers.GroupNormalization(2, name="norm")(y)
+    geometry = fullyconv.geometry(keras.Model(x, layers.Conv2D(2, 1, name="last")(ops.relu(y))))
+    assert geometry["up"].row[2:7] == ("14 x 14", "1/2", "1", "7/2", "1/2")
+    assert geometry["last"].row[2:7] == ("14 x 14", "1/2", "1", "all", "all")
+    assert geometry.as_json()["layers"][-1]["receptive_field"] == [[None, None]] * 2
+    json.dumps(geometry.as_json())
+
+
+# ---------------------------------------------------------------------------------- as a picture
+
+
+@pytest.fixture
+def photo(tmp_path, monkeypatch):
+    """A white photo and a model in an empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (150, 100), (255, 255, 255)).save("photo.png")
+    hybrid().save("hybrid.keras")
+    return "photo.png"
+
+
+def test_a_picture_shows_the_field_the_cell_and_the_centres(photo):
+    """Drawn four times as large: the field is bright, what is outside is dim."""
+    geometry = fullyconv.geometry(hybrid())
+    drawn = np.asarray(geometry.picture(photo, "add", cell=(12, 20)))
+    corner, factor = (58, 24), 620 / 150
+    inside = [round(c + factor * at) for c, at in zip(corner, (49.8, 87), strict=True)]
+    outside = [round(c + factor * at) for c, at in zip(corner, (49.8, 95), strict=True)]
+    assert drawn[tuple(inside)].tolist() == [255, 255, 255]
+    assert drawn[tuple(outside)].max() < 150
+    assert (np.abs(drawn.astype(int) - (255, 140, 0)).sum(-1) == 0).any()
+
+
+def test_a_picture_shows_where_a_field_goes_beyond_it(photo):
+    geometry = fullyconv.geometry(hybrid())
+    plain = geometry.picture(photo, "conv", cell=(0, 0))
+    assert plain.height > geometry.picture(photo, "conv").height
+    assert (np.abs(np.asarray(plain).astype(int) - (186, 190, 198)).sum(-1) == 0).any()
+
+
+MESSAGES = {
+    "nothing": "'hybrid' has no layer named 'nothing'.\nGive one of: ",
+    "attention": (
+        "'attention' in 'hybrid' cannot be drawn: it mixes every position with every other.\n"
+        "Give a layer before it, such as 'add'."
+    ),
+}
+
+
+@pytest.mark.parametrize("layer", MESSAGES)
+def test_layers_that_cannot_be_drawn(photo, layer):
+    with pytest.raises(fullyconv.GeometryError, match=r"\w") as caught:
+        fullyconv.geometry(hybrid()).picture(photo, layer)
+    assert str(caught.value).startswith(MESSAGES[layer])
+
+
+def test_cells_pictures_and_networks_that_cannot_be_drawn(photo):
+    geometry = fullyconv.geometry(hybrid())
+    with pytest.raises(fullyconv.GeometryError, match=r"\w") as caught:
+        geometry.picture(photo, "add", cell=(25, 0))
+    assert str(caught.value) == (
+        "'add' has no cell (25, 0): on 100 x 150 pixels it has 25 x 38.\nGive its row and column, counted from 0."
+    )
+    with pytest.raises(fullyconv.InputTooSmallError, match="The input is 40 x 60, smaller than the window of 64 x 48"):
+        geometry.picture(np.zeros((40, 60, 3)))
+    with pytest.raises(fullyconv.ImageError, match=r"\w") as caught:
+        fullyconv.geometry(unprepared("valid", 1)).picture(photo)
+    assert str(caught.value) == (
+        "'valid' has 1 spatial axis, and cannot be drawn on a picture.\nRead its geometry from the table."
+    )
+
+
+def test_nothing_known():
+    x = keras.Input((8, 8, 3))
+    geometry = fullyconv.geometry(keras.Model(x, layers.Lambda(lambda y: y, name="own")(x), name="net"))
+    assert geometry["own"].note == "unknown: holds code that cannot be read as layers"
+    with pytest.raises(fullyconv.GeometryError, match=r"\w") as caught:
+        _ = geometry.last
+    assert str(caught.value) == "'net' has no layer whose geometry is known.\nSee the reasons in its table."
+    with pytest.raises(ValueError, match=r"context must be one of \('window', 'global'\), not 'none'."):
+        fullyconv.geometry(hybrid(), context="none")
+
+
+# ---------------------------------------------------------------------------------- the command
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["geometry", *arguments])
+
+
+def test_the_command_prints_the_table(photo):
+    done = run("hybrid.keras")
+    assert done.exit_code == 0, done.stderr
+    table = [line.split() for line in str(fullyconv.geometry(hybrid())).splitlines()]
+    assert [line.split() for line in done.stdout.splitlines()] == [table[0], *table[2:]]
+
+
+def test_the_command_prints_json_and_draws(photo):
+    done = run("hybrid.keras", "--layer", "add", "--json", "--image", photo, "-o", "out.png")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["layers"] == fullyconv.geometry(hybrid()).only("add").as_json()["layers"]
+    assert done.stderr == "Wrote out.png.\n"
+    with Image.open("out.png") as drawn:
+        assert drawn.size == fullyconv.geometry(hybrid()).picture(photo, "add").size
+
+
+def test_the_command_reads_converted_networks(photo):
+    fullyconv.convert(hybrid(), until="conv").save("fcn.keras")
+    done = run("fcn.keras", "--layer", "conv")
+    assert " ".join(done.stdout.splitlines()[1].split()) == "conv Conv2D 16 x 12 4 3/2 7 x 11 0 x 2"
+
+
+def test_misspelt_commands(photo):
+    assert "--image and -o go together" in run("hybrid.keras", "--image", photo).stderr
+    assert run("hybrid.keras", "--image", photo, "-o", "out.txt").stderr == (
+        "Error: 'out.txt' cannot be written: its name must end in .png or .jpg or .jpeg or .webp.\n"
+    )
+    assert not Path("out.txt").exists()

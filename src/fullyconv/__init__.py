@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     )
     from fullyconv.geometry import Grid
     from fullyconv.heatmap import Heatmap, heatmap
+    from fullyconv.layer_geometry import Geometry
     from fullyconv.page import write_report
     from fullyconv.plan import Plan, plan
-    from fullyconv.receptive import Geometry, geometry
+    from fullyconv.receptive import geometry
     from fullyconv.reference import reference
     from fullyconv.restoration import to_classifier
     from fullyconv.verify import Verification, verify
@@ -89,9 +90,10 @@ _lazy.make_lazy(
         "errors": tuple(name for name in __all__ if name.endswith("Error")),
         "geometry": ("Grid",),
         "heatmap": ("Heatmap", "heatmap"),
+        "layer_geometry": ("Geometry",),
         "page": ("write_report",),
         "plan": ("Plan", "plan"),
-        "receptive": ("Geometry", "geometry"),
+        "receptive": ("geometry",),
         "reference": ("reference",),
         "restoration": ("to_classifier",),
         "verify": ("Verification", "verify"),

@@ -6,145 +6,17 @@ that cannot be converted are named, and end what can be said about the layers be
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
-from functools import cached_property
 from typing import Any
 
 import keras
 
 from fullyconv.convert import FullyConv
-from fullyconv.errors import GeometryError
-from fullyconv.geometry import Axis, Interval, Number, plain
-from fullyconv.plan import CONTEXTS, aligned, lattice
+from fullyconv.layer_geometry import Branch, Geometry, LayerGeometry
+from fullyconv.plan import CONTEXTS, lattice
 from fullyconv.rules.conv import each
-from fullyconv.rules.rule import Map, describe_size
+from fullyconv.rules.rule import Map
 from fullyconv.walk import Refused, Walk
-
-HEADING = ("layer", "class", "map", "stride", "offset", "field", "padding", "note")
-
-
-@dataclass(frozen=True)
-class Branch:
-    """One of the maps that a layer merges.
-
-    Args:
-        name: Name of the layer it comes from.
-        receptive_field: The half-open pixels that can influence its cell 0, per spatial axis.
-    """
-
-    name: str
-    receptive_field: tuple[Interval, ...]
-
-
-@dataclass(frozen=True)
-class LayerGeometry:
-    """Where the cells of one layer's output lie in the input, in pixels.
-
-    Args:
-        name: Name of the layer or operation.
-        kind: Its class.
-        size: Spatial size of its output at the window.
-        axes: One `Axis` per spatial axis; empty where no position belongs to the output.
-        branches: What it merges, where the receptive fields differ; its own is their union.
-        remarks: What else there is to say, a phrase each.
-        refused: Why nothing is known of its output, or nothing.
-    """
-
-    name: str
-    kind: str
-    size: tuple[int, ...] = ()
-    axes: tuple[Axis, ...] = ()
-    branches: tuple[Branch, ...] = ()
-    remarks: tuple[str, ...] = ()
-    refused: str = ""
-
-    @property
-    def stride(self) -> tuple[Number, ...]:
-        """Pixels from one cell to the next."""
-        return tuple(axis.stride for axis in self.axes)
-
-    @property
-    def offset(self) -> tuple[Number, ...]:
-        """Where the box of cell 0 starts: as large as the stride, in the middle of the field; a window's at 0."""
-        return tuple(axis.offset for axis in self.axes)
-
-    @property
-    def receptive_field(self) -> tuple[Interval, ...]:
-        """Half-open interval of the pixels that can influence cell 0; negative positions are padding."""
-        return tuple(axis.reach for axis in self.axes)
-
-    @property
-    def field_size(self) -> tuple[Number, ...]:
-        """Pixels of the receptive field; infinite where a cell sees the whole image."""
-        return tuple(high - low for low, high in self.receptive_field)
-
-    @property
-    def padding(self) -> tuple[Number, ...]:
-        """Effective padding: how far the receptive field of cell 0 reaches beyond the first pixel.
-
-        Negative where the field begins inside the image, behind a crop.
-        """
-        return tuple(-low for low, _ in self.receptive_field)
-
-    @property
-    def note(self) -> str:
-        """Whether its field is a union, what else there is to say, or why nothing is known."""
-        union = [_union(self.branches)] if self.branches else []
-        return "; ".join([self.refused] if self.refused else [*union, *self.remarks])
-
-    @property
-    def row(self) -> tuple[str, ...]:
-        """The layer as a row of the table."""
-        if not self.axes:
-            return (self.name, self.kind, "", "", "", "", "", self.note)
-        columns = (self.stride, self.offset, self.field_size, self.padding)
-        return (self.name, self.kind, describe_size(self.size), *map(_shown, columns), self.note)
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """The geometry of every layer of a network. `str()` is a table; `geometry["conv1"]` is a layer.
-
-    Args:
-        name: Name of the network.
-        window: Spatial size of the input it was built for, in pixels.
-        layers: A `LayerGeometry` for each call of the graph, in order.
-    """
-
-    name: str
-    window: tuple[int, ...]
-    layers: tuple[LayerGeometry, ...]
-
-    @property
-    def refused(self) -> tuple[LayerGeometry, ...]:
-        """The layers of whose output nothing is known."""
-        return tuple(layer for layer in self.layers if layer.refused)
-
-    @cached_property
-    def last(self) -> LayerGeometry:
-        """The last map of several cells, or else the last map."""
-        maps = [layer for layer in self.layers if layer.axes]
-        if not maps:
-            raise GeometryError(f"{self.name!r} has no layer whose geometry is known.\nSee the reasons in its table.")
-        return next((layer for layer in reversed(maps) if math.prod(layer.size) > 1), maps[-1])
-
-    def __getitem__(self, name: str) -> LayerGeometry:
-        """A layer by its name; of one that is called more than once, the last call."""
-        found = [layer for layer in self.layers if layer.name == name]
-        if not found:
-            known = list(dict.fromkeys(layer.name for layer in self.layers))
-            raise GeometryError(
-                f"{self.name!r} has no layer named {name!r}.\n"
-                f"Give one of: {', '.join(known[:8])}{' ...' if len(known) > 8 else ''}"
-            )
-        return found[-1]
-
-    def __str__(self) -> str:
-        """The layers as a table."""
-        return "\n".join(aligned([HEADING, *(layer.row for layer in self.layers)]))
 
 
 class _Survey(Walk):
@@ -167,7 +39,7 @@ class _Survey(Walk):
         elif isinstance(made, Map):
             given = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Map) and x.axes]
             branches, remarks = self._branches(given), tuple(_remarks(operation, made, given))
-            self.layers.append(LayerGeometry(name, kind, made.size, made.axes, branches, remarks))
+            self.layers.append(LayerGeometry(name, kind, made.size, made.axes, branches, remarks, flat=not made.is_map))
             self.made += keras.tree.flatten(out)
             self.origins |= {id(x): name for x in keras.tree.flatten(out)}
         return out
@@ -182,40 +54,18 @@ def _reason(refused: Refused, name: str) -> str:
     """Why nothing is known of a call's output: its own refusal, or the layers before it."""
     own = [cause.reason for cause in refused.causes if cause.name == name]
     before = sorted(repr(cause.name) for cause in refused.causes if cause.name != name)
-    return f"unknown: {own[0]}" if own else f"unknown, behind {' and '.join(before)}"
+    return own[0] if own else f"is behind {' and '.join(before)}"
 
 
 def _remarks(operation: Any, made: Map, given: Sequence[Map]) -> Iterator[str]:
     """What to know of a call besides its numbers."""
-    before = given[0].axes if given else made.axes
     strides = each(getattr(operation, "strides", 1), made.rank)
-    if any(s > 1 and a.stride == b.stride for s, a, b in zip(strides, made.axes, before, strict=True)):
+    if given and any(s > 1 and a.stride == b.stride for s, a, b in zip(strides, made.axes, given[0].axes, strict=True)):
         yield "covers the whole map, and slides by one cell"
     if any(a.slides for a in made.axes) and not any(a.slides for x in given for a in x.axes):
         yield "a context: pools the window around each cell"
     if any(a.field != a.reach for a in made.axes) and all(a.field == a.reach for x in given for a in x.axes):
         yield "pads where cells were cropped"
-
-
-def _union(branches: Sequence[Branch]) -> str:
-    """What a union of fields is made of, in words."""
-    fields = list(dict.fromkeys(branch.receptive_field for branch in branches))
-    sizes = dict.fromkeys(_shown([high - low for low, high in field]) for field in fields)
-    text = f"union of {', '.join(sizes)}"
-    apart = [_spread([low + high for low, high in axis]) for axis in zip(*fields, strict=True)]
-    return f"{text}; centres {_shown(apart)} apart" if any(apart) else text
-
-
-def _spread(doubled: Sequence[Number]) -> Number:
-    """How far apart centres are, of which the doubles are given."""
-    finite = [Fraction(n) for n in doubled if math.isfinite(n)]
-    return plain((max(finite) - min(finite)) / 2) if finite else 0
-
-
-def _shown(values: Sequence[Number]) -> str:
-    """One number for each axis as text; a single one where they are equal."""
-    shown = ["all" if n in {math.inf, -math.inf} else str(n) for n in values]
-    return shown[0] if len(set(shown)) == 1 else " x ".join(shown)
 
 
 def geometry(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fullyconv.cli import conversion, pictures, reporting, restoration  # noqa: F401  # they add their commands
+from fullyconv.cli import conversion, geometry, pictures, reporting, restoration  # noqa: F401  # they add their commands
 from fullyconv.cli.app import app
 
 

@@ -52,11 +52,22 @@ def parse_numbers(text: str) -> Numbers:
         raise typer.BadParameter(msg) from None
 
 
+Window = Annotated[
+    Size | None,
+    typer.Option(parser=parse_size, metavar="HxW", help="The size the model was trained on, where it accepts any."),
+]
+Context = Annotated[
+    Literal["window", "global"],
+    typer.Option(help="What squeeze-and-excite looks at: the window around each cell, or the whole image."),
+]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KIND", help="Drop leading layers that pin the size: 'resizing'. May be repeated."),
+]
+
+
 def _conversion(
-    window: Annotated[
-        Size | None,
-        typer.Option(parser=parse_size, metavar="HxW", help="The size the model was trained on, where it accepts any."),
-    ] = None,
+    window: Window = None,
     pool: Annotated[
         Literal["window", "drop", "global"],
         typer.Option(
@@ -64,10 +75,7 @@ def _conversion(
             "each position of the last map: a class activation map), or kept (one answer an image)."
         ),
     ] = "window",
-    context: Annotated[
-        Literal["window", "global"],
-        typer.Option(help="What squeeze-and-excite looks at: the window around each cell, or the whole image."),
-    ] = "window",
+    context: Context = "window",
     stride: Annotated[
         Size | None,
         typer.Option(
@@ -77,10 +85,7 @@ def _conversion(
     until: Annotated[
         str | None, typer.Option(metavar="LAYER", help="Convert up to this layer and return its map.")
     ] = None,
-    skip: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KIND", help="Drop leading layers that pin the size: 'resizing'. May be repeated."),
-    ] = None,
+    skip: Skip = None,
 ) -> dict[str, Any]:
     """The options of a conversion, by name."""
     return {
@@ -140,6 +145,10 @@ class Source:
         from fullyconv.classifier_weights import with_weights
 
         return with_weights(replace(self, random_weights=True).open(), weights)
+
+    def either(self, window: Size | None) -> keras.Model | fullyconv.FullyConv:
+        """The converted network in its file, or else the model."""
+        return load(Path(self.name), window, self.unsafe) if _is_converted(Path(self.name)) else self.open()
 
     def converted(self, options: dict[str, Any]) -> fullyconv.FullyConv:
         """The converted network in its file, or what the classifier in it is converted to."""
