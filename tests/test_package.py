@@ -56,7 +56,8 @@ def imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name.removeprefix("fullyconv.") in known else node.module for name in inner]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         below = [name.removeprefix("fullyconv.") for name in names if name.startswith("fullyconv.")]

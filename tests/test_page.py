@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def classifier(padding: str = "valid", activation: str = "softmax", units: int =
         layers.Conv2D(8, 3, padding=padding, activation="relu", bias_initializer="normal", name="conv"),
         layers.MaxPooling2D(2, name="pool"),
         layers.GlobalAveragePooling2D(name="mean") if pool else layers.Flatten(name="flatten"),
-        layers.Dense(units, activation=activation, bias_initializer="normal", name="logits"),
+        layers.Dense(units, activation, bias_initializer="normal", name="logits"),
     ]
     return keras.Sequential(stack, name="small")
 
@@ -134,7 +135,7 @@ def test_names_from_outside_are_text(tmp_path: Path):
     assert "<b>wasp" not in text
 
 
-@pytest.mark.parametrize("options", [{"pool": "drop"}, {"pool": "global"}, {"until": "pool"}])
+@pytest.mark.parametrize("options", [{"pool": "drop"}, {"pool": "global"}, {"until": "pool"}, {"until": "mean"}])
 def test_cells_that_are_no_windows_are_not_compared(tmp_path: Path, options: dict[str, str]):
     model = classifier(pool=True)
     assert not has_windows(fullyconv.convert(model, **options))
@@ -172,6 +173,23 @@ def test_the_comparison_is_with_the_classifier_on_every_window(padding: str):
     assert (compared.difference.max() < 1e-4) == (padding == "valid")
     assert compared.seconds > 0
     assert compared.cut_seconds > 0
+
+
+@pytest.mark.parametrize("highest", [0.4, 0.9])
+def test_it_is_the_classifier_that_is_sure(highest: float):
+    model = classifier()
+    fcn = fullyconv.convert(model)
+    drawn = fullyconv.heatmap(fcn, photo(), preprocess="unit")
+    answer = np.array([highest, *[(1 - highest) / 3] * 3], "float32")
+
+    def classify(windows: np.ndarray) -> np.ndarray:
+        time.sleep(0.01)
+        return np.tile(answer, (len(windows), 1))
+
+    compared = compare(model, fcn, drawn, "unit", classify)
+    np.testing.assert_array_equal(compared.sure, np.full(10 * 16, highest > 0.5))
+    np.testing.assert_allclose(compared.difference, np.abs(drawn.map - answer).max(-1).ravel(), rtol=1e-6)
+    assert compared.cut_seconds >= 0.01 * 10 * 16 / compared.batch
 
 
 def test_of_many_windows_some_are_drawn(monkeypatch: pytest.MonkeyPatch):
@@ -261,6 +279,7 @@ def test_many_centres_are_thinned_out():
 )
 def test_wrong_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Any, name: str, message: str):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(page, "convert", lambda _: pytest.fail("the network was built in vain"))
     Path("dir.html").mkdir()
     with pytest.raises(fullyconv.FullyConvError, match=f"^{re.escape(message)}$"):
         fullyconv.write_report(classifier(), image, name)

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 MOST = 256
 SURE = 0.5
-BATCH = 8
 _PASSES = 5
+_BATCH_PIXELS = 8 * 224 * 224
+_LARGEST_BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,7 @@ class Comparison:
         difference: The largest difference of a value, for each.
         seconds: Time of the one pass.
         cut_seconds: Time of cutting all windows and classifying them in batches.
+        batch: How many windows were classified at once.
     """
 
     windows: int
@@ -55,6 +57,7 @@ class Comparison:
     difference: np.ndarray
     seconds: float
     cut_seconds: float
+    batch: int
 
     @property
     def agreement(self) -> float:
@@ -89,8 +92,10 @@ def compare(
     cells = _drawn(heatmap.map.shape[:2])
     corners = [tuple(int(low) for low, _ in fcn.grid.cell_to_box(cell)) for cell in cells]
     run = classify or compile(model)
+    batch = max(1, min(_LARGEST_BATCH, _BATCH_PIXELS // math.prod(fcn.window), len(corners)))
+    parts = [corners[i : i + batch] for i in range(0, len(corners), batch)]
     cut, seconds, each = _in_turn(
-        lambda: fcn.predict(image[None]), lambda part: at_corners(run, model, image, part, fcn.window, BATCH), corners
+        lambda: fcn.predict(image[None]), lambda part: at_corners(run, model, image, part, fcn.window, batch), parts
     )
     ours, theirs = heatmap.map[tuple(cells.T)], cut.reshape(len(cells), -1)
     windows = math.prod(heatmap.map.shape[:2])
@@ -102,6 +107,7 @@ def compare(
         difference=np.abs(ours - theirs).max(-1),
         seconds=seconds,
         cut_seconds=each * windows,
+        batch=batch,
     )
 
 
@@ -121,21 +127,19 @@ def _drawn(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _in_turn(
-    one_pass: Callable[[], Any], classify: Callable[[Any], Any], corners: Sequence[Any]
+    one_pass: Callable[[], Any], classify: Callable[[Any], Any], parts: Sequence[Sequence[Any]]
 ) -> tuple[np.ndarray, float, float]:
-    """The classifier's answers, the time of a pass, and that of a window in a full batch; first runs do not count."""
-    size = min(BATCH, len(corners))
-    starts = range(0, len(corners), size)
+    """The answers for all parts, the time of a pass, and that of a window in a full part; first runs do not count."""
     one_pass()
-    classify(corners[:size])
-    answers, batches, passes = [], [], []
-    for i, start in enumerate(starts):
-        if i % max(1, len(starts) // _PASSES) == 0:
+    classify(parts[0])
+    answers, passes, windows = [], [], []
+    for i, part in enumerate(parts):
+        if i % max(1, len(parts) // _PASSES) == 0:
             passes.append(_timed(one_pass)[1])
-        answer, took = _timed(partial(classify, corners[start : start + size]))
+        answer, took = _timed(partial(classify, part))
         answers.append(answer)
-        batches += [took] if len(answer) == size else []
-    return np.concatenate(answers).astype(np.float32), statistics.median(passes), statistics.median(batches) / size
+        windows += [took / len(part)] if len(part) == len(parts[0]) else []
+    return np.concatenate(answers).astype(np.float32), statistics.median(passes), statistics.median(windows)
 
 
 def _timed(call: Callable[[], Any]) -> tuple[Any, float]:

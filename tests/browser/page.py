@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from keras import layers
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
@@ -55,6 +57,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    SHOTS.mkdir(parents=True, exist_ok=True)
     names = ("chromium", "chromium-browser", "google-chrome")
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     assert found, "no Chromium on the PATH: install one (apt-get install chromium), or give its path in CHROMIUM"
@@ -79,6 +82,17 @@ def opened(browser: Browser, report: Path, request: pytest.FixtureRequest) -> It
     assert it.clean(), (it.said, [url[:80] for url in it.asked])
 
 
+@pytest.fixture
+def of_many_windows(tmp_path: Path) -> Path:
+    """The report of a network of random weights whose windows are too many to cut them all."""
+    stack = [keras.Input((16, 16, 3)), layers.Conv2D(4, 3, padding="same"), layers.Flatten(), layers.Dense(6)]
+    image = np.random.default_rng(0).integers(0, 255, (90, 120, 3), "uint8")
+    fullyconv.write_report(
+        keras.Sequential(stack, name="a_name_without_any_place_to_break_it"), image, tmp_path / "it.html"
+    )
+    return tmp_path / "it.html"
+
+
 def pixels(part: Locator) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(part.screenshot())).convert("RGB"), np.float32)
 
@@ -100,11 +114,18 @@ def test_it_opens_without_a_word_and_fits_the_window(opened: Opened, request: py
     assert opened.page.title() == "efficientnet_lite0 on coffee.png"
     assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     scheme, size = request.node.callspec.params["opened"]
-    SHOTS.mkdir(parents=True, exist_ok=True)
     opened.page.screenshot(path=SHOTS / f"{scheme}-{size['width']}.png", full_page=True)
     paper = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
     light = min(int(n) for n in paper.removeprefix("rgb(").removesuffix(")").split(",")) > 128
     assert light == (scheme == "light")
+
+
+@pytest.mark.parametrize("opened", [("dark", NARROW)], indirect=True)
+def test_long_names_and_large_numbers_fit_a_narrow_window(opened: Opened, of_many_windows: Path):
+    opened.page.goto(of_many_windows.as_uri())
+    assert "256 of 7,875" in opened.page.locator("main").inner_text()
+    assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    opened.page.screenshot(path=SHOTS / "many-windows.png", full_page=True)
 
 
 @pytest.mark.parametrize("opened", [("light", WIDE), ("dark", WIDE), ("light", NARROW)], indirect=True)

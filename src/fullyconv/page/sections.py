@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fullyconv.colours import colour_table
-from fullyconv.comparison import BATCH, SURE, Comparison
-from fullyconv.cost import in_units
+from fullyconv.comparison import SURE, Comparison
 from fullyconv.detections import Detection
 from fullyconv.heatmap import Heatmap
 from fullyconv.page import figures
@@ -18,6 +17,7 @@ from fullyconv.page.markup import Child, Node, node, table
 from fullyconv.plan import Plan, reasons_in_words
 from fullyconv.render import Scale, ticks
 from fullyconv.report import MEANINGS, by
+from fullyconv.units import in_units
 
 if TYPE_CHECKING:
     from fullyconv.geometry import Grid
@@ -259,8 +259,10 @@ def _agreement(found: Findings, compared: Comparison) -> list[Node]:
 
 def _measured(compared: Comparison, kind: str) -> Iterator[tuple[str, str]]:
     count = len(compared.cells)
-    drawn = "" if count == compared.windows else f" of {compared.windows:,}, drawn at random"
-    yield "Windows compared", f"{count:,}{drawn}"
+    if count == compared.windows:
+        yield "Windows compared", f"{count:,}"
+    else:
+        yield "Windows compared, drawn at random", f"{count:,} of {compared.windows:,}"
     if compared.same is not None:
         yield "Both name the same class", f"{compared.same.sum():,} of {count:,} ({compared.same.mean():.0%})"
     if compared.same is not None and compared.sure is not None:
@@ -326,7 +328,7 @@ def _about_time(compared: Comparison, work: Work | None) -> str:
 
 
 def _about_timing(compared: Comparison) -> str:
-    text = f"Medians of passes and of batches of {BATCH} windows, run in turn."
+    text = f"Medians of passes and of batches of {compared.batch} windows, run in turn."
     count = len(compared.cells)
     return text if count == compared.windows else f"{text} {count:,} windows were cut; their time stands for all."
 
