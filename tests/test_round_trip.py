@@ -102,11 +102,11 @@ def test_trained_and_saved_by_keras(backend, tmp_path):
 
 @pytest.mark.numerical
 @pytest.mark.parametrize("data_format", nets.FORMATS)
-@pytest.mark.parametrize(("trunk", "head"), [("max_same", "flatten"), ("valid", "average"), ("valid", "max")])
-def test_from_the_graph_alone(trunk, head, data_format, tmp_path):
+@pytest.mark.parametrize("head", ["flatten", "average", "max"])
+def test_from_the_graph_alone(head, data_format, tmp_path):
     if nets.cannot_run(data_format):
         pytest.skip(nets.NO_CHANNELS_FIRST)
-    model = source(trunk, head=head, data_format=data_format)
+    model = source("valid", head=head, data_format=data_format)
     fcn = resaved(tuned(fullyconv.convert(model)), tmp_path)
     classifier = fullyconv.to_classifier(fcn)
     check_back(classifier, fcn, data_format)
@@ -127,7 +127,8 @@ def test_the_source_comes_back_whatever_the_options(options, tmp_path):
     fcn = tuned(fullyconv.convert(model, **options))
     back = fullyconv.to_classifier(fcn)
     assert described(back) == described(model)
-    assert fullyconv.verify(back, fcn).native_ok
+    for a, b in zip(fullyconv.convert(back, **options).model.weights, fcn.model.weights, strict=True):
+        assert (keras.ops.convert_to_numpy(a) == keras.ops.convert_to_numpy(b)).all()
     assert not {id(v) for v in back.variables} & {id(v) for v in (*model.variables, *fcn.model.variables)}
     fcn.save(tmp_path / "fcn.keras")
     again = fullyconv.to_classifier(fullyconv.load(tmp_path / "fcn.keras"), like=model)
@@ -158,7 +159,7 @@ def heads() -> keras.Model:
     y = keras.ops.silu(layers.Dropout(0.3, name="drop")(y)) * 0.5
     outputs = {
         "kind": layers.Dense(5, "softmax", name="kind")(y),
-        "size": layers.Dense(1, "sigmoid", name="size")(pooled),
+        "size": layers.Dense(2, name="size")(pooled),
         "raw": layers.Rescaling(2.0, name="scale")(layers.Dense(3, kernel_regularizer="l2", name="raw")(y)),
     }
     return nets.prepare(keras.Model([image, facts], outputs, name="heads"))
@@ -181,9 +182,10 @@ def test_several_outputs(way, tmp_path):
     assert isinstance(back.get_layer("raw").kernel_regularizer, keras.regularizers.L2)
 
 
-@pytest.mark.parametrize("rank", [1, 3])
-def test_signals_and_volumes(rank, tmp_path):
-    fcn = resaved(tuned(fullyconv.convert(source("valid", rank=rank))), tmp_path)
+def test_volumes(tmp_path):
+    keras.utils.set_random_seed(8)
+    stack = [layers.Conv3D(2, 3, strides=2, activation="relu"), layers.Flatten(), layers.Dense(5)]
+    fcn = resaved(fullyconv.convert(keras.Sequential([keras.Input((7, 6, 5, 1)), *stack])), tmp_path)
     check_back(fullyconv.to_classifier(fcn), fcn)
 
 
