@@ -175,3 +175,22 @@ def seen_by(fcn: Any, layer: Any, width: int, border: int = 0, axis: int = 0) ->
     for found, line in zip(answering, lines, strict=True):
         cells = range(border, len(found) - border)
         assert [k for k in cells if found[k]] == [k for k in cells if low + k * stride <= line < high + k * stride]
+
+
+def perturbed(model: keras.Model, fcn: Any, layer: Any, axis: int = 0) -> tuple[float, float, float]:
+    """How much a cell whose field lies inside an image changes, relative to the map, with lines of the image.
+
+    Returns:
+        The change with all lines outside its receptive field, with the first line inside, and with the last.
+    """
+    (low, high), stride = layer.receptive_field[axis], layer.stride[axis]
+    cell = max(0, -((low - 1) // stride))
+    start, end = int(low + cell * stride), int(high + cell * stride)
+    size = nets.along(nets.window_of(model), axis, max(end + 2 * stride, nets.window_of(model)[axis]))
+    base, other = (np.moveaxis(nets.images(size, 3, seed=seed)[0], axis, 0) for seed in (1, 2))
+    outside, first, last = other.copy(), base.copy(), base.copy()
+    outside[start:end] = base[start:end]
+    first[start], last[end - 1] = 30 * other[start], 30 * other[end - 1]
+    batch = np.stack([np.moveaxis(image, 0, axis) for image in (base, outside, first, last)])
+    cells = nets.run(fcn.model, batch).take(cell, 1 + axis)
+    return tuple(np.abs(cells[1:] - cells[0]).reshape(3, -1).max(1) / np.abs(cells[0]).max())

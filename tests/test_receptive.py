@@ -38,25 +38,6 @@ def test_same_padding_is_that_of_the_window():
 # ---------------------------------------------------------------------------------- what cells really see
 
 
-def perturbed(model, fcn, layer, axis):
-    """How much a cell whose field lies inside an image changes, relative to the map, with lines of the image.
-
-    Returns:
-        The change with all lines outside its receptive field, with the first line inside, and with the last.
-    """
-    (low, high), stride = layer.receptive_field[axis], layer.stride[axis]
-    cell = max(0, -((low - 1) // stride))
-    start, end = int(low + cell * stride), int(high + cell * stride)
-    size = nets.along(nets.window_of(model), axis, max(end + 2 * stride, nets.window_of(model)[axis]))
-    base, other = (np.moveaxis(nets.images(size, 3, seed=seed)[0], axis, 0) for seed in (1, 2))
-    outside, first, last = other.copy(), base.copy(), base.copy()
-    outside[start:end] = base[start:end]
-    first[start], last[end - 1] = 30 * other[start], 30 * other[end - 1]
-    batch = np.stack([np.moveaxis(image, 0, axis) for image in (base, outside, first, last)])
-    cells = nets.run(fcn.model, batch).take(cell, 1 + axis)
-    return tuple(np.abs(cells[1:] - cells[0]).reshape(3, -1).max(1) / np.abs(cells[0]).max())
-
-
 def unprepared(trunk, rank=2, data_format="channels_last"):
     """A classifier with weights as Keras draws them, and its layer before the head."""
     kit = nets.Kit(rank, data_format)
@@ -69,7 +50,7 @@ def test_pixels_outside_change_nothing_and_those_at_the_edge_do():
     model = nets.classifier("residual")
     layer, fcn = fullyconv.geometry(model).layers[-1], fullyconv.convert(model)
     for axis in (0, 1):
-        outside, first, last = perturbed(model, fcn, layer, axis)
+        outside, first, last = receptive_nets.perturbed(model, fcn, layer, axis)
         assert outside <= 1e-6
         assert min(first, last) > 1e-4
 
@@ -85,7 +66,7 @@ def test_a_context_sees_the_windows_around_each_cell():
     model = nets.classifier("excite")
     geometry, fcn = fullyconv.geometry(model), fullyconv.convert(model)
     for axis in (0, 1):
-        outside, first, last = perturbed(model, fcn, geometry.layers[-1], axis)
+        outside, first, last = receptive_nets.perturbed(model, fcn, geometry.layers[-1], axis)
         assert outside <= 1e-6
         assert min(first, last) > 1e-5
     merged = next(layer for layer in geometry.layers if layer.branches)
