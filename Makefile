@@ -57,7 +57,7 @@ bench: $(STAMP_TEST) ## Run the benchmarks in benchmarks/
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 docs: $(STAMP_DOCS) ## Build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## Remove the environment and everything that was built
 	rm -rf $(VENV) build dist site $(DEMO_FOLDER) .pytest_cache .ruff_cache .mypy_cache .hypothesis src/*.egg-info

@@ -28,7 +28,7 @@ ORDER = [
     *("rules.pool", "rules.flatten", "rules.pointwise", "rules.dense", "rules.normalization", "rules.merge", "rules"),
     *("inputs", "walk", "work", "cost", "plan"),
     *("_layout", "_layout_rules", "_openvino", "engine"),
-    *("convert", "reference", "verify"),
+    *("convert", "reference", "verify", "formats", "export"),
     *("weight_files", "classifier_weights", "weight_sources", "dense_weights", "replay", "restoration"),
     *("preprocessing", "images", "labels", "statedict", "pretrained"),
     *("colours", "files", "drawing", "render"),
@@ -36,7 +36,7 @@ ORDER = [
     *("field_picture", "layer_geometry", "receptive"),
     *("report", "comparison", "page.markup", "page.embedded", "page.figures", "page.sections", "page", "demo"),
     *("cli.app", "cli.options", "cli.targets", "cli.conversion", "cli.pictures", "cli.restoration", "cli.reporting"),
-    *("cli.geometry",),
+    *("cli.geometry", "cli.tools"),
     *("cli", "__main__"),
 ]
 

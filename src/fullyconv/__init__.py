@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fullyconv.engine import compile
     from fullyconv.errors import (
         BackendError,
+        ExportError,
         FullyConvError,
         GeometryError,
         ImageError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         WeightsError,
         WindowError,
     )
+    from fullyconv.export import Exported, export
     from fullyconv.geometry import Grid
     from fullyconv.heatmap import Heatmap, heatmap
     from fullyconv.layer_geometry import Geometry
@@ -43,6 +45,8 @@ __all__ = [
     "BackendError",
     "Cost",
     "Detection",
+    "ExportError",
+    "Exported",
     "FullyConv",
     "FullyConvError",
     "Geometry",
@@ -65,8 +69,9 @@ __all__ = [
     "WindowError",
     "compile",
     "convert",
-    "cost",
     "convert_weights",
+    "cost",
+    "export",
     "geometry",
     "heatmap",
     "load",
@@ -83,11 +88,12 @@ _lazy.make_lazy(
     {
         "classifier_weights": ("convert_weights",),
         "convert": ("FullyConv", "convert", "load"),
-        "dense_weights": ("LoadedWeights", "load_dense_weights"),
-        "detections": ("Detection",),
         "cost": ("Cost", "StrideCost", "cost"),
+        "detections": ("Detection",),
+        "dense_weights": ("LoadedWeights", "load_dense_weights"),
         "engine": ("compile",),
         "errors": tuple(name for name in __all__ if name.endswith("Error")),
+        "export": ("Exported", "export"),
         "geometry": ("Grid",),
         "heatmap": ("Heatmap", "heatmap"),
         "layer_geometry": ("Geometry",),

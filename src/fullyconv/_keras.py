@@ -116,6 +116,33 @@ def input_structure(model: Any) -> Any:
     return graph._inputs_struct
 
 
+def output_names(model: Any) -> list[str]:
+    """A name for each output: its key where the outputs have keys, else the operation it comes from."""
+    graph: Any = graph_of(model)
+    structure = graph._outputs_struct
+    if isinstance(structure, dict) and not any(map(keras.tree.is_nested, structure.values())):
+        return sorted(structure)
+    names = [t._keras_history.operation.name for t in keras.tree.flatten(structure)]
+    return [name if names.index(name) == i else f"{name}_{i}" for i, name in enumerate(names)]
+
+
+@contextmanager
+def normalization_by_arrays(model: Any) -> Iterator[None]:
+    """While it lasts, the model's Normalization layers hold arrays in place of tensors.
+
+    TensorFlow's functions capture such a tensor as an argument, which tf2onnx takes for an input of the network.
+    """
+    found = [o for _, o in operations_of(model) if isinstance(o, keras.layers.Normalization) and o.mean is not None]
+    held = [(layer, layer.mean, layer.variance) for layer in found]
+    for layer, mean, variance in held:
+        layer.mean, layer.variance = map(keras.ops.convert_to_numpy, (mean, variance))
+    try:
+        yield
+    finally:
+        for layer, mean, variance in held:
+            layer.mean, layer.variance = mean, variance
+
+
 def output_spec(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Shapes and dtypes that an operation returns for symbolic arguments, without calling it."""
     return operation.compute_output_spec(*args, **kwargs)

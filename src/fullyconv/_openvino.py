@@ -104,6 +104,14 @@ def _name(graph: ov.Model) -> None:
         port.set_names({f"port_{number}"})
 
 
+def named(graph: ov.Model, inputs: Sequence[str], outputs: Sequence[str]) -> ov.Model:
+    """The graph itself, its inputs and outputs named."""
+    for port, name in zip([*graph.inputs, *graph.outputs], [*inputs, *outputs], strict=True):
+        port.get_node().set_friendly_name(name)
+        port.set_names({name})
+    return graph
+
+
 class OpenVINORunner:
     """Compiled graphs by input shapes, the least recently used first."""
 

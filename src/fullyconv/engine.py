@@ -70,6 +70,26 @@ def compile(model: Runnable, precision: str = "f32", *, cache_dir: str | Path | 
     return Compiled(model, precision, cache_dir)
 
 
+def openvino_graph(model: Runnable, outputs: Sequence[str]) -> Any:
+    """The `openvino.Model` that runs `model` at any batch and any size, its inputs named as the model's.
+
+    Only on Keras's openvino backend.
+
+    Args:
+        model: A built Keras model, or a `Runnable`.
+        outputs: Names for its outputs.
+
+    Raises:
+        UnsupportedModelError: For a model without symbolic inputs.
+    """
+    _check_model(model)
+    from fullyconv._openvino import lower, named, trace  # noqa: PLC0415  other backends run without OpenVINO
+
+    sizes = [(-1, *(-1 if n is None else n for n in t.shape[1:])) for t in model.inputs]
+    graph, _ = trace(_caller(model), model.inputs, _structure(model), sizes)
+    return named(lower(graph), [t.name for t in model.inputs], outputs)
+
+
 class Compiled:
     """A model ready to run: call it on arrays in the model's input structure, get arrays in its output structure.
 

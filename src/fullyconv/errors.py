@@ -11,7 +11,8 @@
     ├── WeightsError(ValueError)              weights that do not fit a model
     ├── LabelError(ValueError)                a class name or a file of labels that does not fit
     ├── OutputError(OSError)                  a result that cannot be written
-    ├── VerificationError(ValueError)         a conversion that failed its proof
+    ├── ExportError(RuntimeError)             a format the backend does not write, or failed to
+    ├── VerificationError(ValueError)         a conversion or a file that failed its proof
     └── BackendError(ImportError)             no usable Keras backend
 
 Messages have three parts: what and where (the first line stands alone in a log), why in the user's terms, and what
@@ -70,8 +71,12 @@ class OutputError(FullyConvError, OSError):
     """A result that cannot be written."""
 
 
+class ExportError(FullyConvError, RuntimeError):
+    """A format that the backend does not write, or failed to."""
+
+
 class VerificationError(FullyConvError, ValueError):
-    """A conversion that failed its proof."""
+    """A conversion, or a file made of one, that failed its proof."""
 
 
 class BackendError(FullyConvError, ImportError):

@@ -152,8 +152,6 @@ class _Check:
         native, difference = self._native()
         size, cells = self._size()
         window, agreement, count = self._windows()
-        dtype = self.model.dtype_policy.compute_dtype if hasattr(self.model, "dtype_policy") else "float32"
-        dtype = _weakest(self.model, dtype)
         reasons = next((reasons_in_words(g) for g in self.grids if g.exactness == self.fcn.exactness), "")
         reasons = f"({reasons})" if self.fcn.exactness != "exact" else ""
         return Verification(
@@ -166,7 +164,7 @@ class _Check:
             windows=count,
             exactness=self.fcn.exactness,
             reasons=reasons,
-            tolerance=TOLERANCE[dtype],
+            tolerance=tolerance_of(self.model),
         )
 
     def _native(self) -> tuple[float, float]:
@@ -389,7 +387,7 @@ def _unaffected(grid: Grid, axis: int, size: int, cells: int) -> int:
     return next((i for i, end in enumerate(ends) if end > size), cells)
 
 
-def _weakest(model: Any, dtype: str) -> str:
-    """The least precise dtype that a layer of the model computes in."""
-    found = {getattr(o, "compute_dtype", dtype) for _, o in _keras.operations_of(model)} | {dtype}
-    return max((d for d in found if d in TOLERANCE), key=lambda d: TOLERANCE[d])
+def tolerance_of(model: Any) -> float:
+    """Largest error allowed for a model: that of the least precise dtype that one of its layers computes in."""
+    found = {getattr(o, "compute_dtype", "float32") for _, o in _keras.operations_of(model)} | {"float32"}
+    return max(TOLERANCE[dtype] for dtype in found if dtype in TOLERANCE)

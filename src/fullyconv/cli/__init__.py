@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from fullyconv.cli import conversion, geometry, pictures, reporting, restoration  # noqa: F401  # they add their commands
+from fullyconv.cli import (  # noqa: F401  # they add their commands
+    conversion,
+    geometry,
+    pictures,
+    reporting,
+    restoration,
+    tools,
+)
 from fullyconv.cli.app import app
 
 

@@ -1,0 +1,46 @@
+"""The commands for what lies around a network: export, doctor."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+import fullyconv
+from fullyconv.cli.app import command
+from fullyconv.cli.options import ClassifierOrNetwork, Conversion
+
+
+@command
+def export(
+    source: ClassifierOrNetwork,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="OUT", help="The file to write; for tf_saved_model a folder.")
+    ],
+    options: Conversion,
+    format: Annotated[
+        Literal["onnx", "openvino", "litert", "tf_saved_model"] | None,
+        typer.Option(help="By default what OUT ends in: .onnx, .xml (openvino) or .tflite (litert)."),
+    ] = None,
+) -> None:
+    """Write the converted network for another runtime.
+
+    The file takes any batch and images of any size from the window on. It is run by its own runtime at two sizes and
+    compared with the network before it gets its name; where they differ, nothing is written.
+
+    \b
+    What is written on which Keras backend (set KERAS_BACKEND):
+      openvino         OUT.xml, OUT.bin   openvino, tensorflow
+      onnx             OUT.onnx           tensorflow, torch; pip install 'fullyconv[export]'
+      litert           OUT.tflite         tensorflow
+      tf_saved_model   a folder           tensorflow, jax
+    """  # noqa: D301  # the backspace is meant: it keeps the lines apart
+    network = source.converted(options)
+    if sys.modules.get("tensorflow", network) is None:
+        del sys.modules["tensorflow"]  # the command keeps it out, but Keras writes a SavedModel with it on jax
+    written = fullyconv.export(network, output, format)
+    typer.echo(written)
+    size = sum(path.stat().st_size for path in written.files)
+    typer.echo(f"Wrote {output} ({size / 1e6:,.1f} MB).")
