@@ -149,7 +149,8 @@ def test_weights_only(folder: Path, name: str):
     Path("net.weights.h5").rename(name)
     assert refusal(name) == (
         f"'{name}' holds weights without the model they belong to.\n"
-        "Build the model in Python, call model.load_weights(path) and save the whole with model.save('model.keras')."
+        "Give them with the classifier they belong to: fullyconv convert MODEL --weights FILE here, "
+        "fullyconv.convert_weights in Python."
     )
 
 

@@ -140,7 +140,10 @@ def test_the_source_comes_back_whatever_the_options(options, tmp_path):
 def test_a_context_from_the_graph_alone(context, tmp_path):
     fcn = tuned(fullyconv.convert(source("excite", head="average"), context=context))
     fcn = resaved(fcn, tmp_path)
-    check_back(fullyconv.to_classifier(fcn), fcn)
+    back = fullyconv.to_classifier(fcn)
+    check_back(back, fcn)
+    kinds = [type(layer) for layer in back.layers]
+    assert (kinds.count(layers.Conv2D), kinds.count(layers.Dense)) == (3, 2), "the context's layers are no head"
 
 
 def heads() -> keras.Model:

@@ -282,7 +282,8 @@ def _weights_only(path: Path) -> str:
     """The message for a file with weights and no architecture."""
     return (
         f"'{path}' holds weights without the model they belong to.\n"
-        "Build the model in Python, call model.load_weights(path) and save the whole with model.save('model.keras')."
+        "Give them with the classifier they belong to: fullyconv convert MODEL --weights FILE here, "
+        "fullyconv.convert_weights in Python."
     )
 
 
