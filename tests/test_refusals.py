@@ -69,6 +69,41 @@ def test_attention_over_space():
     )
 
 
+class Block(layers.Layer):
+    """A layer that holds others, as those of KerasHub do."""
+
+    def __init__(self, *inner, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = list(inner)
+
+    def call(self, x):
+        for layer in self.inner:
+            x = layer(x, x) if isinstance(layer, layers.MultiHeadAttention) else layer(x)
+        return x
+
+
+def test_a_block_that_holds_attention():
+    x = image()
+    y = Block(layers.LayerNormalization(), layers.MultiHeadAttention(2, 4), name="encoder")(conv(x))
+    assert refusal(model(x, y)) == (
+        "1 of the 5 layers of 'net' cannot be made convolutional.\n"
+        "  'encoder' (Block, layer 2) holds MultiHeadAttention, which mixes every position with every other.\n"
+        "    Convert the part before it with `until`; of a vision transformer, which is attention throughout, nothing "
+        "can be: take a convolutional network in its place." + UNTIL_CONV
+    )
+
+
+def test_a_block_that_holds_layers():
+    x = image()
+    inner = (layers.Conv2D(4, 1), layers.BatchNormalization(), layers.ReLU(), layers.Conv2D(4, 1), layers.Dropout(0.1))
+    assert refusal(model(x, Block(*inner, name="block")(conv(x)))) == (
+        "1 of the 5 layers of 'net' cannot be made convolutional.\n"
+        "  'block' (Block, layer 2) is a layer that has no rule, and calls the layers it holds (Conv2D, "
+        "BatchNormalization, ReLU, ...) in Python.\n"
+        "    Build them with the functional API, or say what it becomes: rules={Block: rule}." + UNTIL_CONV
+    )
+
+
 def test_an_lstm_over_rows():
     x = image()
     assert refusal(model(x, layers.LSTM(5, name="lstm")(layers.Reshape((10, 32), name="rows")(conv(x))))) == (

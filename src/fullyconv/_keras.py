@@ -199,6 +199,11 @@ def value_of(variable: keras.Variable) -> np.ndarray:
     return value.copy() if keras.backend.backend() == "torch" else value
 
 
+def inner_layers(operation: Any) -> list[Any]:
+    """The layers that a layer holds, to any depth; none for an operation."""
+    return list(operation._flatten_layers(include_self=False)) if isinstance(operation, keras.layers.Layer) else []
+
+
 def is_quantized(layer: Any) -> bool:
     """Whether the layer computes with integer or float8 weights."""
     return getattr(getattr(layer, "dtype_policy", None), "quantization_mode", None) is not None

@@ -301,8 +301,27 @@ def _no_rule(operation: Any) -> Decline:
             f"is a {parent.__name__} with a `call` of its own, so the rule of {parent.__name__} does not hold",
             f"say what it is: rules={{{kind}: rule}}",
         )
+    inner = [type(layer).__name__ for layer in _keras.inner_layers(operation)]
+    attention = next((name for name in inner if "Attention" in name), None)
+    if attention is not None:
+        return Decline(
+            f"holds {attention}, which mixes every position with every other",
+            "convert the part before it with `until`; of a vision transformer, which is attention throughout, nothing "
+            "can be: take a convolutional network in its place",
+        )
+    if inner:
+        return Decline(
+            f"is a layer that has no rule, and calls the layers it holds ({_some(inner)}) in Python",
+            f"build them with the functional API, or say what it becomes: rules={{{kind}: rule}}",
+        )
     what = "a layer" if isinstance(operation, keras.layers.Layer) else "an operation"
     return Decline(f"is {what} that has no rule", f"say what it becomes: rules={{{kind}: rule}}")
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    """The first few of the names, each once."""
+    distinct = list(dict.fromkeys(names))
+    return ", ".join(distinct[:most] + ["..."] * (len(distinct) > most))
 
 
 def in_words(recipes: Sequence[Recipe]) -> str:
