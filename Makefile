@@ -20,7 +20,7 @@ STAMP_DOCS := $(VENV)/.stamp-docs
 STAMP_BROWSER := $(VENV)/.stamp-browser
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser check bench docs clean
+.PHONY: help demo test browser check bench zoo docs clean
 
 help: ## List the tasks
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -53,8 +53,11 @@ check: $(STAMP_CHECK) ## Check format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(STAMP_TEST) ## Run the benchmarks in benchmarks/
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: $(STAMP_TEST) ## Run the benchmarks in benchmarks/, all but the zoo's
+	@for script in $(filter-out benchmarks/zoo.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+zoo: $(STAMP_TEST) ## Convert and measure every classifier of keras.applications: hours; goes on where it stopped
+	$(BIN)/python benchmarks/zoo.py
 
 docs: $(STAMP_DOCS) ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,0 +1,162 @@
+"""The page of the coverage table, from the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo_nets import CLASSIFIERS
+
+Row = Mapping[str, Any]
+
+HEAD = """# The zoo
+
+Every classifier of `keras.applications`, converted and measured. This page is made by `make zoo` from
+`benchmarks/results/zoo.json`; each row is a process of its own.
+
+The weights are random, since none are shipped: BatchNormalization has statistics of a batch, jittered, and biases are
+not zero, so that a mistake in the trunk shows in the logits. Two images differ by at least a tenth of the largest
+logit. How far maps of *trained* networks agree with windows cut out is on the page
+[what is exact and what is not](guides/exactness.md).
+"""
+
+GEOMETRY = """
+## What each becomes
+
+The field is how many pixels one cell sees. It is larger than the window in all of them: none of these networks is
+*exact*, all are equal to the classifier at the window. A context is a squeeze-and-excite: with the default
+`context="window"` it widens the field at every block ([what it costs](#squeeze-and-excite)).
+"""
+
+MEASURED = """
+## What was measured
+
+- **Error at the window**: the largest difference from the classifier, of the largest logit, through the engine; 1e-5 is
+  allowed. **Images apart**: how many times larger the difference between two images is.
+- **Other sizes**: cells compared between a long thin image and those that begin it, at every residue of the size or the
+  number given, and the largest difference of one, in the plain Keras model. They are compared at the smallest window
+  that pads as the network's own does: the number in brackets.
+- **Windows**: of 25 or 9 windows cut out of a photo, the share for which map and classifier name the same class among
+  1,000. With random weights this is a lower bound that says little; it is here because it differs between networks.
+- **Reloaded**: the largest difference after `save` and `keras.models.load_model`, no custom objects given.
+- **Memory**: what the conversion added at its peak, of what the contract allows (the new weights, and 1.5 times the
+  largest). Below some 50 MiB the graph itself outweighs the weights.
+"""
+
+HUB = """
+## KerasHub
+
+`python benchmarks/zoo.py --hub` builds every convolutional image classifier and backbone of KerasHub small, with random
+weights, and converts it; it needs `pip install '.[hub]'`, which brings all of TensorFlow along. Refused are networks
+made of layers that call other layers in Python, where no graph can be read, and vision transformers.
+"""
+
+GEOMETRY_COLUMNS = ("network", "window", "stride", "field", "exactness", "because", "parameters")
+MEASURED_COLUMNS = (
+    *("network", "error at the window", "images apart", "other sizes: cells", "error", "windows", "reloaded"),
+    *("conversion", "memory, MiB"),
+)
+HUB_COLUMNS = ("network", "becomes", "stride", "field", "error at the window")
+
+
+def write_page(path: Path, zoo: Row, hub: Row, contexts: Row) -> None:
+    """Write the page.
+
+    Args:
+        path: Where it goes.
+        zoo: What the result file of `keras.applications` says.
+        hub: That of KerasHub.
+        contexts: That of squeeze-and-excite.
+    """
+    rows = {name: zoo["rows"].get(name, {"model": name}) for name in CLASSIFIERS}
+    parts = [HEAD, GEOMETRY, table(GEOMETRY_COLUMNS, map(geometry, rows.values()))]
+    parts += [MEASURED, table(MEASURED_COLUMNS, map(measured, rows.values())), "\n", record(zoo)]
+    if contexts["rows"]:
+        parts += [context_section(contexts)]
+    if hub["rows"]:
+        parts += [HUB, "\n", table(HUB_COLUMNS, map(hub_row, hub["rows"].values())), refusals(hub), record(hub)]
+    path.write_text("".join(parts))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def geometry(row: Row) -> list[str]:
+    """The line of one network in the first table."""
+    if "stride" not in row:
+        return [row["model"], str(row.get("window", "")), why_not(row), *[""] * (len(GEOMETRY_COLUMNS) - 3)]
+    low, high = row["field"]
+    pads, contexts = row["layers_that_pad"], row["contexts"]
+    because = ", ".join(f"{n} {what}{'s' * (n > 1)}" for n, what in ((contexts, "context"),) if n)
+    because = ", ".join(filter(None, [because, f"{pads} layers pad" if pads else ""]))
+    size = f"{row['parameters'] / 1e6:,.1f} M"
+    return [row["model"], str(row["window"]), str(row["stride"]), f"{high - low:,}", row["exactness"], because, size]
+
+
+def measured(row: Row) -> list[str]:
+    """The line of one network in the second table."""
+    if "native_error" not in row:
+        return [row["model"], why_not(row), *[""] * (len(MEASURED_COLUMNS) - 2)]
+    every = "all" if row["residues"] == row["stride"] else str(row["residues"])
+    return [
+        row["model"],
+        f"{row['native_error']:.1e}",
+        f"{row['discrimination']:,.0f}",
+        f"{row['cells']:,}, {every} residues ({row['sizes_window']})",
+        error(row["size_error"]),
+        f"{row['agreement']:.0%} of {row['windows']}",
+        error(row["reload_error"]),
+        f"{row['convert_seconds']:.1f} s",
+        f"{row['peak_mib']:,.0f} of {row['allowed_mib']:,.0f}",
+    ]
+
+
+def error(value: float) -> str:
+    """An error; none at all is 0."""
+    return f"{value:.1e}" if value else "0"
+
+
+def why_not(row: Row) -> str:
+    """Why there are no figures."""
+    return row.get("failed") or row.get("refused") or "not measured yet"
+
+
+def hub_row(row: Row) -> list[str]:
+    """The line of one network of KerasHub."""
+    if "refused" in row or "failed" in row:
+        return [row["model"], "refused" if "refused" in row else row["failed"], "", "", ""]
+    low, high = row["field"]
+    return [
+        row["model"],
+        row["exactness"],
+        f"{row['stride']:g}",
+        f"{high - low:,.0f}",
+        error(row["native_error"]),
+    ]
+
+
+def refusals(hub: Row) -> str:
+    """Every refusal, whole."""
+    texts = [f"```text\n{row['refused']}\n```\n" for row in hub["rows"].values() if "refused" in row]
+    return "\n### The refusals\n\n" + "\n".join(texts) + "\n" if texts else "\n"
+
+
+def context_section(contexts: Row) -> str:
+    """What squeeze-and-excite costs and is worth."""
+    from measuring.contexts import section  # noqa: PLC0415  it makes tables with this module
+
+    return section(contexts) + record(contexts)
+
+
+def record(results: Row) -> str:
+    """With what the rows were measured."""
+    if not results["rows"]:
+        return ""
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    dates = sorted({row["date"] for row in results["rows"].values()})
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    return f"`{results['command']}`, {when}: {results['machine']}; {versions}.\n"
