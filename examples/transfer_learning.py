@@ -54,18 +54,18 @@ model = with_head(backbone, layers.Rescaling(1 / 128, -127 / 128))
 features = fullyconv.compile(keras.Model(model.inputs, model.layers[-3].output))
 head = keras.Sequential([keras.Input((1280,)), *model.layers[-2:]])
 head.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
-windows, kinds = crops(train, 90)
-head.fit(features(windows), kinds, batch_size=30, epochs=20, verbose=0)
+windows, kinds = crops(train, 64)
+head.fit(features(windows), kinds, batch_size=32, epochs=20, verbose=0)
 
-windows, kinds = crops(test, 60)
-answers = fullyconv.compile(model)(windows)
+windows, kinds = crops(test, 32)
+answers = head.predict(features(windows), verbose=0)
 print(f"windows of the lower halves, not trained on: {(answers.argmax(-1) == kinds).mean():.1%} right")
 
 # The backbone is a model inside the model, and the head pools globally: both are converted.
 fcn = fullyconv.convert(model)
 pooling = next(step for step in fcn.plan.steps if step.source == "GlobalAveragePooling2D")
 print(f"window {fcn.grid.window}, a cell every {fcn.grid.stride} pixels, {fcn.exactness}; pooling: {pooling.result}")
-difference = np.abs(fcn.predict(windows)[:, 0, 0] - answers).max()
+difference = np.abs(fcn.predict(windows[:16])[:, 0, 0] - answers[:16]).max()
 print(f"at the window the largest difference from the classifier is {difference:.0e}")
 assert difference < 1e-4
 
