@@ -32,10 +32,18 @@ def chosen() -> str | None:
 def configured() -> str:
     """The backend Keras falls back on: the one its settings file names, else TensorFlow."""
     try:
-        settings = json.loads(_settings_file().read_text())
+        settings = json.loads(settings_file().read_text())
     except (OSError, ValueError):
         return "tensorflow"
     return str(settings.get("backend", "tensorflow")) if isinstance(settings, dict) else "tensorflow"
+
+
+def settings_are_readable() -> bool:
+    """Whether Keras's settings file is there and holds a JSON object."""
+    try:
+        return isinstance(json.loads(settings_file().read_text()), dict)
+    except (OSError, ValueError):
+        return False
 
 
 def is_installed(name: str) -> bool:
@@ -54,7 +62,7 @@ def require() -> None:
     raise BackendError(_missing(chosen() or configured()))
 
 
-def _settings_file() -> Path:
+def settings_file() -> Path:
     """The place of Keras's settings, found as Keras finds it."""
     if "KERAS_HOME" in os.environ:
         folder = Path(os.environ["KERAS_HOME"])
@@ -66,7 +74,7 @@ def _settings_file() -> Path:
 
 def _missing(name: str) -> str:
     """The message for a backend that is not there."""
-    named = "its settings name it" if _settings_file().exists() else "its default"
+    named = "its settings name it" if settings_file().exists() else "its default"
     source = f"{VARIABLE} names it" if chosen() else f"{named}, and {VARIABLE} is not set"
     others = [other for other in PACKAGES if is_installed(other)]
     fixes = [f"pip install '{PACKAGES[name][1]}'"] if name in PACKAGES else []

@@ -14,16 +14,14 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Annotated, Any, get_args
 
 import typer
 
-from fullyconv import backend, report
+from fullyconv import backend, doctor, report
 from fullyconv.errors import FullyConvError
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -32,9 +30,9 @@ app = typer.Typer(
 
 
 def _version(wanted: bool) -> None:
-    """Print the version and stop, if it was asked for."""
+    """Print the versions and stop, if that was asked for."""
     if wanted:
-        typer.echo(f"fullyconv {metadata.version('fullyconv')}")
+        typer.echo(doctor.summary())
         raise typer.Exit
 
 
@@ -57,7 +55,10 @@ class Group:
 @app.callback()
 def _app(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the versions, the backends found and the engine."
+        ),
     ] = False,
 ) -> None:
     """Turn trained Keras classifiers into fully convolutional networks, and prove it.
@@ -71,6 +72,9 @@ def _app(
       fullyconv plan VGG16 --random-weights                what each layer becomes
       fullyconv convert classifier.keras -o fcn.keras      convert, verify, write
       fullyconv heatmap fcn.keras photo.jpg -o map.png     where the classifier sees what
+      fullyconv doctor                                     what is installed, what is missing
+
+    fullyconv --install-completion completes commands, options and files in your shell.
     """  # noqa: D301  # the backspace is meant: it keeps the lines apart
 
 
@@ -133,14 +137,14 @@ def _prepare() -> None:
         sys.modules["tensorflow"] = None  # type: ignore[assignment]  # Keras imports it to save, at 2 s and 4 lines
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore")
-    with _no_stderr():
+    with no_stderr():
         import absl.logging
         import keras  # noqa: F401
     absl.logging.set_verbosity(absl.logging.ERROR)
 
 
 @contextlib.contextmanager
-def _no_stderr() -> Iterator[None]:
+def no_stderr() -> Iterator[None]:
     """Drop what is written to the process's stderr, by C++ too."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 import typer
 
 import fullyconv
-from fullyconv.cli.app import command
+from fullyconv import doctor as diagnosis
+from fullyconv.cli.app import app, command, no_stderr
 from fullyconv.cli.options import ClassifierOrNetwork, Conversion
 
 
@@ -40,7 +41,23 @@ def export(
     network = source.converted(options)
     if sys.modules.get("tensorflow", network) is None:
         del sys.modules["tensorflow"]  # the command keeps it out, but Keras writes a SavedModel with it on jax
-    written = fullyconv.export(network, output, format)
+    with no_stderr():  # what exporters print; what they raise is told
+        written = fullyconv.export(network, output, format)
     typer.echo(written)
     size = sum(path.stat().st_size for path in written.files)
     typer.echo(f"Wrote {output} ({size / 1e6:,.1f} MB).")
+
+
+@app.command()
+def doctor(
+    start: Annotated[
+        bool, typer.Option("--start", help="Start Keras on that backend too, which takes seconds: does it work?")
+    ] = False,
+) -> None:
+    """Say what is installed, what is missing, and which backend will be used.
+
+    Exit code 0 where fullyconv can run, 1 where something keeps it from that. Nothing is changed.
+    """
+    found = diagnosis.diagnose(start)
+    typer.echo(found)
+    raise typer.Exit(1 if found.problems else 0)
