@@ -169,12 +169,16 @@ def seen_by(fcn: Any, layer: Any, width: int, border: int = 0, axis: int = 0) ->
         image[line] = np.random.default_rng(line).uniform(0.5, 1.5, (width, 3))
     images = images if axis == 0 else images.swapaxes(1, 2)
     answers = np.moveaxis(nets.run(fcn.model, images), 1 + axis, 1)
-    assert np.isfinite(answers).all()
+    assert np.isfinite(answers).all(), "not all answers are numbers"
     answering = (answers != 0).reshape(4, answers.shape[1], -1).any(-1)
-    assert answering[:, cell].tolist() == [False, True, True, False]
+    assert answering[:, cell].tolist() == [False, True, True, False], f"cell {cell} sees {answering[:, cell]}"
     for found, line in zip(answering, lines, strict=True):
         cells = range(border, len(found) - border)
-        assert [k for k in cells if found[k]] == [k for k in cells if low + k * stride <= line < high + k * stride]
+        seen, expected = (
+            [k for k in cells if found[k]],
+            [k for k in cells if low + k * stride <= line < high + k * stride],
+        )
+        assert seen == expected, f"line {line} is seen by {seen}, not {expected}"
 
 
 def perturbed(model: keras.Model, fcn: Any, layer: Any, axis: int = 0) -> tuple[float, float, float]:
