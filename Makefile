@@ -9,7 +9,8 @@ DEMO_FOLDER ?= demo-output
 
 # Hundreds of small networks run a few times each: what XLA spends on optimising them is never earned back.
 TESTING := TF_CPP_MIN_LOG_LEVEL=2 \
-    XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" $(BIN)/python
+    XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true \
+    --xla_cpu_parallel_codegen_split_count=1" $(BIN)/python
 
 # A stamp names a set of packages that is installed, so that a second run starts at once.
 STAMP_VENV := $(VENV)/.stamp-venv
@@ -20,7 +21,7 @@ STAMP_DOCS := $(VENV)/.stamp-docs
 STAMP_BROWSER := $(VENV)/.stamp-browser
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser check bench zoo docs clean
+.PHONY: help demo test examples browser check bench zoo docs clean
 
 help: ## List the tasks
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -37,11 +38,16 @@ test: $(STAMP_TEST) ## Run the tests on all four backends
 	done; \
 	for backend in openvino jax; do \
 	    echo "== $$backend: everything"; \
-	    KERAS_BACKEND=$$backend $(TESTING) -m pytest -q -n $(WORKERS) --dist loadgroup; \
+	    KERAS_BACKEND=$$backend $(TESTING) -m pytest -q -n $(WORKERS) --dist loadgroup -m "not examples"; \
 	done; \
 	for backend in torch tensorflow; do \
 	    echo "== $$backend: the numerical part"; \
 	    KERAS_BACKEND=$$backend $(TESTING) -m pytest -q -n $(WORKERS) --dist loadgroup -m numerical tests; \
+	done
+
+examples: $(STAMP_TEST) ## Run every example from beginning to end
+	@set -e; for backend in openvino jax; do \
+	    KERAS_BACKEND=$$backend $(BIN)/python -m pytest -q -m examples tests/test_examples.py; \
 	done
 
 # Playwright drives a Chromium that is on the PATH, or that CHROMIUM names: Debian has it as the package chromium.

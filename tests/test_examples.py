@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.examples  # `make examples` runs them, `make test` does not
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 # Each with the backend that it runs on here (OpenVINO does not train), the pictures it writes, and a line it prints.

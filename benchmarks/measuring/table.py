@@ -26,14 +26,16 @@ GEOMETRY = """
 
 The field is how many pixels one cell sees. It is larger than the window in all of them: none of these networks is
 *exact*, all are equal to the classifier at the window. A context is a squeeze-and-excite: with the default
-`context="window"` it widens the field at every block ([what it costs](#squeeze-and-excite)).
+`context="window"` it widens the field at every block (`benchmarks/context.py` measures what it costs).
 """
 
 MEASURED = """
 ## What was measured
 
 - **Error at the window**: the largest difference from the classifier, of the largest logit, through the engine; 1e-5 is
-  allowed. **Images apart**: how many times larger the difference between two images is.
+  allowed. **Rounding**: how far the classifier's own logits move when every pixel changes by one unit in its last
+  place. Random networks of many contexts amplify rounding, so that no two ways to compute them agree any better.
+  **Images apart**: how many times larger than the error the difference between two images is.
 - **Other sizes**: cells compared between a long thin image and those that begin it, at every residue of the size or the
   number given, and the largest difference of one, in the plain Keras model. They are compared at the smallest window
   that pads as the network's own does: the number in brackets.
@@ -54,7 +56,16 @@ made of layers that call other layers in Python, where no graph can be read, and
 
 GEOMETRY_COLUMNS = ("network", "window", "stride", "field", "exactness", "because", "parameters")
 MEASURED_COLUMNS = (
-    *("network", "error at the window", "images apart", "other sizes: cells", "error", "windows", "reloaded"),
+    *(
+        "network",
+        "error at the window",
+        "rounding",
+        "images apart",
+        "other sizes: cells",
+        "error",
+        "windows",
+        "reloaded",
+    ),
     *("conversion", "memory, MiB"),
 )
 HUB_COLUMNS = ("network", "becomes", "stride", "field", "error at the window")
@@ -105,6 +116,7 @@ def measured(row: Row) -> list[str]:
     return [
         row["model"],
         f"{row['native_error']:.1e}",
+        f"{row['rounding']:.1e}" if "rounding" in row else "",
         f"{row['discrimination']:,.0f}",
         f"{row['cells']:,}, {every} residues ({row['sizes_window']})",
         error(row["size_error"]),

@@ -82,7 +82,7 @@ def local_maxima(values: np.ndarray, threshold: float) -> np.ndarray:
         >>> local_maxima(np.array([[[0.1], [0.9], [0.2], [0.7]]]), 0.5).tolist()
         [[0, 1, 0], [0, 3, 0]]
     """
-    parts = [_maxima_of(values[..., k], k, threshold) for k in np.flatnonzero(values.max((0, 1)) >= threshold)]
+    parts = [_maxima_of(values[..., k], int(k), threshold) for k in np.flatnonzero(values.max((0, 1)) >= threshold)]
     found = np.concatenate([np.empty((0, 5)), *parts])
     return found[np.lexsort((found[:, 4], -found[:, 3])), :3].astype(int)
 
