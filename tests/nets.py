@@ -367,6 +367,12 @@ def check_native(
     return _check_native(fullyconv.compile(model)(pair), fcn.predict(pair), data_format, policy)
 
 
+def check_native_in_the_engine(model: keras.Model, fcn: Any) -> None:
+    """Asserts C1 as it is put: both through the engine. Two graphs are compiled where `check_native` takes four."""
+    pair = inputs_for(model, 2, 500)
+    _check_native(fullyconv.compile(model)(pair), fcn.predict(pair), "channels_last", "float32")
+
+
 def _check_native(expected: Any, actual: Any, data_format: str, policy: str) -> None:
     keras.tree.assert_same_structure(expected, actual)
     for want, have in zip(keras.tree.flatten(expected), keras.tree.flatten(actual), strict=True):

@@ -128,26 +128,3 @@ def test_large_networks_at_every_residue(build, window, tally):
     fcn = fullyconv.convert(model)
     nets.check_native(model, fcn, deep=True)
     tally(nets.check_sizes(model, fcn, axes=(0,)))
-
-
-# EfficientNetB0's field is finite but wider than any image here: its native equality and its plain sizes are checked.
-@pytest.mark.skipif(nets.BACKEND != "openvino", reason="large networks run on the default engine only")
-@pytest.mark.parametrize(
-    ("build", "window", "exactness"),
-    [
-        (keras.applications.ResNet50, (64, 64), "native"),
-        (keras.applications.MobileNetV3Small, (64, 64), "approximate"),
-        (keras.applications.EfficientNetB0, (64, 64), "approximate"),
-        (keras.applications.ConvNeXtTiny, (64, 64), "native"),
-    ],
-    ids=["resnet50", "mobilenetv3", "efficientnetb0", "convnext"],
-)
-def test_large_networks_at_the_window(build, window, exactness):
-    model = _application(build, window)
-    fcn = fullyconv.convert(model)
-    assert fcn.exactness == exactness
-    nets.check_native(model, fcn, deep=True)
-    size = (window[0] + 33, window[1] + 50)
-    y = fcn.predict(nets.images(size, 3))
-    assert y.shape == (1, *fcn.grid.cells(size), 10)
-    assert np.isfinite(y).all()

@@ -76,14 +76,19 @@ def conversion(fcn: Any, grown: dict[str, Any]) -> dict[str, Any]:
 
 
 def native(model: keras.Model, fcn: Any) -> dict[str, Any]:
-    """C1: at the window, through the engine, of max |logit|; and how far two images lie apart, in errors."""
+    """C1: at the window, through the engine, of max |logit|; and how far two images lie apart, in errors.
+
+    `rounding` is how far the classifier's own logits move when every pixel changes by one unit in its last place.
+    """
     pair = nets.inputs_for(model, 2, 500)
-    want = fullyconv.compile(model)(pair)
+    classify = fullyconv.compile(model)
+    want, moved = classify(pair), classify(pair * np.float32(1 + 2**-23))
     have = fcn.predict(pair).reshape(want.shape)
     scale, error = float(np.abs(want).max()), float(np.abs(want - have).max())
     spread = float(np.abs(want[0] - want[1]).max())
     return {
         "native_error": error / scale,
+        "rounding": float(np.abs(want - moved).max()) / scale,
         "difference": spread / scale,
         "discrimination": spread / max(error, 1e-12 * scale),
     }
