@@ -15,10 +15,10 @@ mean over the window around each position, so that a cell does not depend on wha
 `context="global"` takes it over the whole photo, once. Both equal the classifier at the window.
 
 Work is multiply-adds and the additions of poolings. Near the windows: the share of the windows for which the map and
-the classifier name the same class, and the correlation of their logits over the windows (1 is equal up to an offset),
-with random weights on a photo.
+the classifier name the same class of 1,000, and the correlation of their logits over the windows (1 is equal up to an
+offset). The weights are random, so compare the lines, and measure your own network with `fullyconv.verify`.
 """
-COLUMNS = ("network", "context", "field", "work", "seconds", "of global", "same class", "correlation")
+COLUMNS = ("network", "context", "field", "work", "seconds", "of global", "processor time", "same class", "correlation")
 
 
 def section(results: Row) -> str:
@@ -27,7 +27,8 @@ def section(results: Row) -> str:
 
     lines = [line for row in results["rows"].values() for line in lines_of(row)]
     sizes = sorted({row["size"] for row in results["rows"].values()})
-    note = f"\nPhotos of {' and '.join(f'{n} x {n}' for n in sizes)} pixels; seconds as median (least to most).\n\n"
+    photos = " and ".join(f"{n} x {n}" for n in sizes)
+    note = f"\nPhotos of {photos} pixels; seconds and ratios as median (the middle half).\n\n"
     return TEXT + table(COLUMNS, lines) + note
 
 
@@ -43,7 +44,10 @@ def lines_of(row: Row) -> list[list[str]]:
             fields[kind],
             f"{work[kind] / 1e9:.2f} G ({work[kind] / work['global']:.2f} x)",
             spread(seconds[kind]),
-            spread(seconds["window_over_global"]) + " x" if kind == "window" else "1 x",
+            *(
+                spread(seconds[f"{what}window_over_global"]) + " x" if kind == "window" else "1 x"
+                for what in ("", "processor_")
+            ),
             f"{near[kind]['same_class']:.0%}",
             f"{near[kind]['correlation']:.2f}",
         ]
@@ -53,9 +57,9 @@ def lines_of(row: Row) -> list[list[str]]:
     cut = {end: value * count for end, value in seconds["cut"].items()}
     ratio = f"{cut['median'] / seconds['global']['median']:.1f} x"
     whole = f"{work['windows'] / 1e9:.1f} G ({work['windows'] / work['global']:.1f} x)"
-    return [*lines, ["", f"{count} windows cut out", "the window", whole, spread(cut), ratio, "100%", "1.00"]]
+    return [*lines, ["", f"{count} windows cut out", "the window", whole, spread(cut), ratio, "", "100%", "1.00"]]
 
 
 def spread(values: Row) -> str:
-    """Median, least and most."""
-    return f"{values['median']:.2f} ({values['min']:.2f} to {values['max']:.2f})"
+    """The median, and the middle half."""
+    return f"{values['median']:.2f} ({values['low']:.2f} to {values['high']:.2f})"

@@ -84,6 +84,11 @@ def fill(
         row = measured(name)
         store.put(name, row)
         print(
-            f"{name:20} {row.get('failed') or row.get('refused') or 'measured'} in {time.monotonic() - begun:.0f} s",
+            f"{name:20} {outcome(row)} in {time.monotonic() - begun:.0f} s",
             flush=True,
         )
+
+
+def outcome(row: dict[str, Any]) -> str:
+    """What became of a row, in a word or two."""
+    return row.get("failed") or ("refused" if "refused" in row else "measured")

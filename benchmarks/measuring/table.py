@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from zoo_nets import CLASSIFIERS
@@ -86,7 +87,7 @@ def write_page(path: Path, zoo: Row, hub: Row, contexts: Row) -> None:
     if contexts["rows"]:
         parts += [context_section(contexts)]
     if hub["rows"]:
-        parts += [HUB, "\n", table(HUB_COLUMNS, map(hub_row, hub["rows"].values())), refusals(hub), record(hub)]
+        parts += [HUB, table(HUB_COLUMNS, map(hub_row, hub["rows"].values())), refusals(hub), record(hub)]
     path.write_text("".join(parts))
 
 
@@ -152,9 +153,15 @@ def hub_row(row: Row) -> list[str]:
 
 
 def refusals(hub: Row) -> str:
-    """Every refusal, whole."""
-    texts = [f"```text\n{row['refused']}\n```\n" for row in hub["rows"].values() if "refused" in row]
+    """Every refusal, whole, to be folded out."""
+    refused = [row for row in hub["rows"].values() if "refused" in row]
+    texts = [f'??? quote "{row["model"]}"\n{indent(fenced(row["refused"]), "    ")}\n' for row in refused]
     return "\n### The refusals\n\n" + "\n".join(texts) + "\n" if texts else "\n"
+
+
+def fenced(text: str) -> str:
+    """Text to be shown as it is."""
+    return f"```text\n{text}\n```"
 
 
 def context_section(contexts: Row) -> str:
