@@ -11,7 +11,12 @@ from zoo_nets import CLASSIFIERS
 
 Row = Mapping[str, Any]
 
-HEAD = """# The zoo
+HEAD = """---
+hide:
+  - toc
+---
+
+# The zoo
 
 Every classifier of `keras.applications`, converted and measured. This page is made by `make zoo` from
 `benchmarks/results/zoo.json`; each row is a process of its own.
@@ -26,7 +31,7 @@ GEOMETRY = """
 ## What each becomes
 
 The field is how many pixels one cell sees. It is larger than the window in all of them: none of these networks is
-*exact*, all are equal to the classifier at the window. A context is a squeeze-and-excite: with the default
+*exact*, all are equal to the classifier at the window. What makes them so are contexts and layers that pad. A context is a squeeze-and-excite: with the default
 `context="window"` it widens the field at every block (`benchmarks/context.py` measures what it costs).
 """
 
@@ -55,7 +60,7 @@ weights, and converts it; it needs `pip install '.[hub]'`, which brings all of T
 made of layers that call other layers in Python, where no graph can be read, and vision transformers.
 """
 
-GEOMETRY_COLUMNS = ("network", "window", "stride", "field", "exactness", "because", "parameters")
+GEOMETRY_COLUMNS = ("network", "window", "stride", "field", "exactness", "contexts", "layers that pad", "parameters")
 MEASURED_COLUMNS = (
     *(
         "network",
@@ -102,11 +107,9 @@ def geometry(row: Row) -> list[str]:
     if "stride" not in row:
         return [row["model"], str(row.get("window", "")), why_not(row), *[""] * (len(GEOMETRY_COLUMNS) - 3)]
     low, high = row["field"]
-    pads, contexts = row["layers_that_pad"], row["contexts"]
-    because = ", ".join(f"{n} {what}{'s' * (n > 1)}" for n, what in ((contexts, "context"),) if n)
-    because = ", ".join(filter(None, [because, f"{pads} layers pad" if pads else ""]))
+    because = [str(row[kind] or "") for kind in ("contexts", "layers_that_pad")]
     size = f"{row['parameters'] / 1e6:,.1f} M"
-    return [row["model"], str(row["window"]), str(row["stride"]), f"{high - low:,}", row["exactness"], because, size]
+    return [row["model"], str(row["window"]), str(row["stride"]), f"{high - low:,}", row["exactness"], *because, size]
 
 
 def measured(row: Row) -> list[str]:

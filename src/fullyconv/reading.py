@@ -176,7 +176,10 @@ def _kind(fcn: FullyConv, values: np.ndarray) -> str:
 def _preparation(mode: Mode, taken_from_model: bool) -> str:
     check_mode(mode)
     if mode is None:
-        return "No preprocessing was given, and the model names none: the pixels went in as they are, 0 to 255."
+        return (
+            "No preprocessing was given, and the model names none: the pixels went in as they are, 0 to 255. If it was "
+            "trained on another range, this map is wrong: give it, such as preprocess='tf'."
+        )
     return f"Preprocessing: {describe(mode)}{', as the model says' if taken_from_model else ''}."
 
 

@@ -34,7 +34,7 @@ IN_COMMANDS = (
     (r"window=\((\d[\d, ]*?),?\)", lambda found: "--window " + found[1].replace(", ", "x")),
     (r"window=(\d+)", r"--window \1"),
     (r"size=\d+ or size=\((\d[\d, ]*?)\), say", lambda found: "--size " + found[1].replace(", ", "x")),
-    (r"(until|skip)='([^']*)'", r"--\1 \2"),
+    (r"(until|skip|preprocess)='([^']*)'", r"--\1 \2"),
     (r"with `until`", "with --until LAYER"),
     (r"values='(\w+)'", r"--\1"),
 )
