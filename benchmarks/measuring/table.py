@@ -31,25 +31,26 @@ GEOMETRY = """
 ## What each becomes
 
 The field is how many pixels one cell sees. It is larger than the window in all of them: none of these networks is
-*exact*, all are equal to the classifier at the window. What makes them so are contexts and layers that pad. A context is a squeeze-and-excite: with the default
+*exact*, all are equal to the classifier at the window. The cause are layers that pad and, for *approximate*, contexts. A
+context is a squeeze-and-excite: with the default
 `context="window"` it widens the field at every block (`benchmarks/context.py` measures what it costs).
 """
 
 MEASURED = """
 ## What was measured
 
-- **Error at the window**: the largest difference from the classifier, of the largest logit, through the engine; 1e-5 is
+- **Error**: the largest difference from the classifier at the window, of the largest logit, through the engine; 1e-5 is
   allowed. **Rounding**: how far the classifier's own logits move when every pixel changes by one unit in its last
   place. Random networks of many contexts amplify rounding, so that no two ways to compute them agree any better.
   **Images apart**: how many times larger than the error the difference between two images is.
-- **Other sizes**: cells compared between a long thin image and those that begin it, at every residue of the size or the
-  number given, and the largest difference of one, in the plain Keras model. They are compared at the smallest window
-  that pads as the network's own does: the number in brackets.
+- **Cells** compared between a long thin image and those that begin it, in the plain Keras model, at every **residue** of
+  the size or at the number given, and the **error at sizes**: the largest difference. They are compared **at** the
+  smallest window that pads as the network's own does.
 - **Windows**: of 25 or 9 windows cut out of a photo, the share for which map and classifier name the same class among
-  1,000. With random weights this is a lower bound that says little; it is here because it differs between networks.
+  1,000. With random weights it says little: borders padded with zeros stand out as in no trained network.
 - **Reloaded**: the largest difference after `save` and `keras.models.load_model`, no custom objects given.
-- **Memory**: what the conversion added at its peak, of what the contract allows (the new weights, and 1.5 times the
-  largest). Below some 50 MiB the graph itself outweighs the weights.
+- **Time** of the conversion, and the **memory** that it added at its peak, of what the contract allows (the new weights,
+  and 1.5 times the largest). Below some 50 MiB the graph itself outweighs the weights.
 """
 
 HUB = """
@@ -122,7 +123,9 @@ def measured(row: Row) -> list[str]:
         f"{row['native_error']:.1e}",
         f"{row['rounding']:.1e}" if "rounding" in row else "",
         f"{row['discrimination']:,.0f}",
-        f"{row['cells']:,}, {every} residues ({row['sizes_window']})",
+        f"{row['cells']:,}",
+        every,
+        str(row["sizes_window"]),
         error(row["size_error"]),
         f"{row['agreement']:.0%} of {row['windows']}",
         error(row["reload_error"]),
