@@ -83,8 +83,8 @@ def test_pixels_are_prepared_as_the_model_says_or_as_told(picture):
     net.preprocess = None
     assert heatmap(net, Image.fromarray(picture[..., 0])).notes == (
         "The picture has 1 channel, grey: it was repeated to the 3 channels of the model.",
-        "No preprocessing was given, and the model names none: the pixels went in as they are, 0 to 255. If it was trained "
-        "on another range, this map is wrong: give it, such as preprocess='tf'.",
+        "No preprocessing was given, and the model names none: the pixels went in as they are, 0 to 255. If it was "
+        "trained on another range, this map is wrong: give it, such as preprocess='tf'.",
     )
 
 

@@ -123,8 +123,8 @@ def _application(build, window, seed=0):
     ids=["xception", "nasnetmobile"],
 )
 def test_large_networks_at_every_residue(build, window, tally):
-    # Xception amplifies rounding. Of the seeds 0 to 4 this is the one whose logits move least, by 5.0e-6 of the largest,
-    # when every pixel changes by 5e-7 of itself; they move by 7.9e-6 with seed 1, too near to the tolerance of 1e-5.
+    # Xception amplifies rounding. Of the seeds 0 to 4 this is the one whose logits move least when every pixel changes
+    # by 5e-7 of itself: by 5.0e-6 of the largest; with seed 1 by 7.9e-6, too near to the tolerance of 1e-5.
     model = _application(build, window, seed=2)
     fcn = fullyconv.convert(model)
     nets.check_native(model, fcn, deep=True)
