@@ -46,13 +46,18 @@ MEASURED = """
   off by 9e-6, the poolings of a window by 4e-7. EfficientNetB4, whose error is the largest, is 1.1e-4 from jax and
   torch as a classifier in the engine, and 2e-5 as a converted network.
 - **Images apart**: how many times larger than the error the difference between two images is.
-- **Cells** compared between a long thin image and those that begin it, in the plain Keras model, at every **residue**
-  of the size or at the number given, and the **error at sizes**: the largest difference. They are compared **at** the
-  smallest window that pads as the network's own does.
 - **Windows**: of 25 or 9 windows cut out of a photo, the share for which map and classifier name the same class among
   1,000. With random weights it says little: borders padded with zeros stand out as in no trained network.
 - **Reloaded**: the largest difference after `save` and `keras.models.load_model`, no custom objects given.
-- **Time** of the conversion, and the **memory** that it added at its peak, of what the contract allows (the new
+"""
+
+SIZES = """
+## Other sizes, and what a conversion takes
+
+- **Cells** compared between a long thin image and those that begin it, in the plain Keras model, at every **residue**
+  of the size or at the number given, and the **largest change** of one, of the largest logit. They are compared **at**
+  the smallest window that pads as the network's own does.
+- **Seconds** of the conversion, and the **memory** that it added at its peak, of what the contract allows (the new
   weights, and 1.5 times the largest). Below some 50 MiB the graph itself outweighs the weights.
 """
 
@@ -65,10 +70,8 @@ made of layers that call other layers in Python, where no graph can be read, and
 """
 
 GEOMETRY_COLUMNS = ("network", "window", "stride", "field", "exactness", "contexts", "layers that pad", "parameters")
-MEASURED_COLUMNS = (
-    *("network", "error", "rounding", "images apart", "cells", "residues", "at", "error at sizes", "windows"),
-    *("reloaded", "time", "memory, MiB"),
-)
+MEASURED_COLUMNS = ("network", "error", "rounding", "images apart", "windows", "reloaded")
+SIZES_COLUMNS = ("network", "cells", "residues", "at", "largest change", "seconds", "memory, MiB")
 HUB_COLUMNS = ("network", "becomes", "stride", "field", "error at the window")
 
 
@@ -83,7 +86,8 @@ def write_page(path: Path, zoo: Row, hub: Row, contexts: Row) -> None:
     """
     rows = {name: zoo["rows"].get(name, {"model": name}) for name in CLASSIFIERS}
     parts = [HEAD, GEOMETRY, table(GEOMETRY_COLUMNS, map(geometry, rows.values()))]
-    parts += [MEASURED, table(MEASURED_COLUMNS, map(measured, rows.values())), "\n", record(zoo)]
+    parts += [MEASURED, table(MEASURED_COLUMNS, map(measured, rows.values()))]
+    parts += [SIZES, table(SIZES_COLUMNS, map(sizes, rows.values())), "\n", record(zoo)]
     if contexts["rows"]:
         parts += [context_section(contexts)]
     if hub["rows"]:
@@ -111,19 +115,27 @@ def measured(row: Row) -> list[str]:
     """The line of one network in the second table."""
     if "native_error" not in row:
         return [row["model"], why_not(row), *[""] * (len(MEASURED_COLUMNS) - 2)]
-    every = "all" if row["residues"] == row["stride"] else str(row["residues"])
     return [
         row["model"],
         f"{row['native_error']:.1e}",
         f"{row['rounding']:.1e}" if "rounding" in row else "",
         f"{row['discrimination']:,.0f}",
-        f"{row['cells']:,}",
-        every,
-        str(row["sizes_window"]),
-        error(row["size_error"]),
         f"{row['agreement']:.0%} of {row['windows']}",
         error(row["reload_error"]),
-        f"{row['convert_seconds']:.1f} s",
+    ]
+
+
+def sizes(row: Row) -> list[str]:
+    """The line of one network in the third table."""
+    if "cells" not in row:
+        return [row["model"], why_not(row), *[""] * (len(SIZES_COLUMNS) - 2)]
+    return [
+        row["model"],
+        f"{row['cells']:,}",
+        "all" if row["residues"] == row["stride"] else str(row["residues"]),
+        str(row["sizes_window"]),
+        error(row["size_error"]),
+        f"{row['convert_seconds']:.1f}",
         f"{row['peak_mib']:,.0f} of {row['allowed_mib']:,.0f}",
     ]
 
