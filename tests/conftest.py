@@ -11,6 +11,7 @@ PACKAGES = {"jax": "jax", "openvino": "openvino", "tensorflow": "tensorflow", "t
 import pytest
 
 COMPARED = "compared_cells"
+collect_ignore = ["browser"]  # needs a Chromium: `make browser` names it
 
 
 def pytest_configure(config: pytest.Config) -> None:
