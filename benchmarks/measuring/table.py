@@ -57,8 +57,8 @@ SIZES = """
 - **Cells** compared between a long thin image and those that begin it, in the plain Keras model, at every **residue**
   of the size or at the number given, and the **largest change** of one, of the largest logit. They are compared **at**
   the smallest window that pads as the network's own does.
-- **Seconds** of the conversion, and the **memory** that it added at its peak, of what the contract allows (the new
-  weights, and 1.5 times the largest). Below some 50 MiB the graph itself outweighs the weights.
+- **Seconds** of the conversion, and the **memory** that it added at its peak, of what is allowed for weights: the new
+  ones, and 1.5 times the largest. The graph takes 5 to 25 MiB more, which shows where no weight is large.
 """
 
 HUB = """
