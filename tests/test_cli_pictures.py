@@ -245,3 +245,17 @@ def test_verify_draws_one_picture(folder: Path):
     assert failure("verify", "classifier.keras", "fcn.keras", *images, "-o", "e.png", code=2).endswith(
         "Error: Invalid value: -o draws the error on one picture, and 2 were given with --image."
     )
+
+
+def test_a_file_that_is_read_is_not_replaced(folder: Path):
+    before = Path("fcn.keras").read_bytes()
+    assert failure("classifier", "fcn.keras", "-o", "fcn.keras") == (
+        "Error: 'fcn.keras' is one of the files that are read.\nGive another name to write to."
+    )
+    assert Path("fcn.keras").read_bytes() == before
+
+
+def test_a_window_that_a_converted_file_contradicts(folder: Path):
+    assert failure("heatmap", "fcn.keras", "photos/a_red.png", "-o", "x.png", "--window", "9x9") == (
+        "Error: fcn.keras was made for a window of 8 x 8, not 9 x 9.\nLeave `window` out: the file knows it."
+    )

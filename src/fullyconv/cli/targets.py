@@ -91,7 +91,7 @@ class Targets:
         """A picture's name without its ending, or its whole path where another has that name."""
         if sum(other.stem == picture.stem for other in self.pictures) == 1:
             return picture.stem
-        return "_".join(part for part in picture.resolve().parts if part != "/")
+        return "_".join("up" if part == ".." else part for part in picture.parts if part not in ("/", "."))
 
 
 def targets(
