@@ -18,7 +18,17 @@ Work is multiply-adds and the additions of poolings. Near the windows: the share
 the classifier name the same class of 1,000, and the correlation of their logits over the windows (1 is equal up to an
 offset). The weights are random, so compare the lines, and measure your own network with `fullyconv.verify`.
 """
-COLUMNS = ("network", "context", "field", "work", "seconds", "of global", "processor time", "same class", "correlation")
+COLUMNS = (
+    "network",
+    "context",
+    "field",
+    "work",
+    "milliseconds",
+    "of global",
+    "processor time",
+    "same class",
+    "correlation",
+)
 
 
 def section(results: Row) -> str:
@@ -28,7 +38,7 @@ def section(results: Row) -> str:
     lines = [line for row in results["rows"].values() for line in lines_of(row)]
     sizes = sorted({row["size"] for row in results["rows"].values()})
     photos = " and ".join(f"{n} x {n}" for n in sizes)
-    note = f"\nPhotos of {photos} pixels; seconds and ratios as median (the middle half).\n\n"
+    note = f"\nPhotos of {photos} pixels; times and ratios as median (the middle half).\n\n"
     return TEXT + table(COLUMNS, lines) + note
 
 
@@ -43,7 +53,7 @@ def lines_of(row: Row) -> list[list[str]]:
             f"`{kind}`",
             fields[kind],
             f"{work[kind] / 1e9:.2f} G ({work[kind] / work['global']:.2f} x)",
-            spread(seconds[kind]),
+            milliseconds(seconds[kind]),
             *(
                 spread(seconds[f"{what}window_over_global"]) + " x" if kind == "window" else "1 x"
                 for what in ("", "processor_")
@@ -57,7 +67,13 @@ def lines_of(row: Row) -> list[list[str]]:
     cut = {end: value * count for end, value in seconds["cut"].items()}
     ratio = f"{cut['median'] / seconds['global']['median']:.1f} x"
     whole = f"{work['windows'] / 1e9:.1f} G ({work['windows'] / work['global']:.1f} x)"
-    return [*lines, ["", f"{count} windows cut out", "the window", whole, spread(cut), ratio, "", "100%", "1.00"]]
+    return [*lines, ["", f"{count} windows cut out", "the window", whole, milliseconds(cut), ratio, "", "100%", "1.00"]]
+
+
+def milliseconds(values: Row) -> str:
+    """The median of seconds, and the middle half, in milliseconds."""
+    median, low, high = (1000 * values[name] for name in ("median", "low", "high"))
+    return f"{median:.0f} ({low:.0f} to {high:.0f})"
 
 
 def spread(values: Row) -> str:
