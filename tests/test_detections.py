@@ -172,11 +172,12 @@ def test_geojson_is_said_to_be_in_pixels(found, tmp_path):
     found.save_detections(tmp_path / "d.geojson")
     written = json.loads((tmp_path / "d.geojson").read_text("utf-8"))
     assert written["type"] == "FeatureCollection"
-    assert written["coordinates"] == (
+    assert set(written) == {"type", "coordinate_system", "features"}  # RFC 7946, 7.1: no "coordinates" here
+    assert written["coordinate_system"] == (
         "Pixels of the picture, x to the right and y down from its top left corner; no place on earth."
     )
     first, second = written["features"]
-    assert first["geometry"] == {"type": "Polygon", "coordinates": [[[8, 4], [8, 12], [16, 12], [16, 4], [8, 4]]]}
+    assert first["geometry"] == {"type": "Polygon", "coordinates": [[[8, 4], [16, 4], [16, 12], [8, 12], [8, 4]]]}
     assert second["properties"] == {
         "picture": "a.png",
         "class": 1,
@@ -185,6 +186,14 @@ def test_geojson_is_said_to_be_in_pixels(found, tmp_path):
         "row": 3,
         "column": 7,
     }
+
+
+def test_rings_of_geojson_are_counter_clockwise(found, tmp_path):
+    found.save_detections(tmp_path / "d.geojson")
+    for feature in json.loads((tmp_path / "d.geojson").read_text("utf-8"))["features"]:
+        (ring,) = np.array(feature["geometry"]["coordinates"])
+        (x, y), (x_next, y_next) = ring[:-1].T, ring[1:].T
+        assert (x * y_next - x_next * y).sum() / 2 == WINDOW * WINDOW
 
 
 def test_detections_of_several_pictures_share_a_file(found, tmp_path):

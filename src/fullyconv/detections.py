@@ -175,7 +175,10 @@ def _as_json(found: Sequence[Found]) -> dict[str, Any]:
 
 
 def _as_geojson(found: Sequence[Found]) -> dict[str, Any]:
-    """A FeatureCollection as GeoJSON has it (RFC 7946), but for its coordinates, which are pixels."""
+    """A FeatureCollection as GeoJSON has it (RFC 7946), but for its coordinates, which are pixels.
+
+    Whoever reads the file must be told so, in a member of its own: "coordinates" may not stand beside "features".
+    """
     features = [
         {
             "type": "Feature",
@@ -185,7 +188,7 @@ def _as_geojson(found: Sequence[Found]) -> dict[str, Any]:
         for each in found
         for d in each.detections
     ]
-    return {"type": "FeatureCollection", "coordinates": _PIXELS, "features": features}
+    return {"type": "FeatureCollection", "coordinate_system": _PIXELS, "features": features}
 
 
 def _facts(found: Found, d: Detection) -> dict[str, Any]:
@@ -198,9 +201,12 @@ def _edges(box: Box) -> dict[str, float]:
 
 
 def _ring(box: Box) -> list[list[float]]:
-    """The corners of a box as a closed ring of x, y."""
+    """The corners of a box as a closed ring of x, y, counter-clockwise by its numbers: its area by them is above 0.
+
+    That is how programs tell an outline from a hole. On a screen, where y points down, it runs clockwise.
+    """
     top, left, bottom, right = _edges(box).values()
-    return [[left, top], [left, bottom], [right, bottom], [right, top], [left, top]]
+    return [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
 
 
 def _plain(number: Any) -> float:
