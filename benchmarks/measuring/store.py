@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ class Store:
     Args:
         name: The file's name, without its ending.
         command: What was run, for the record.
+        folder: Where the file is.
     """
 
-    def __init__(self, name: str, command: str) -> None:
-        self.path = RESULTS / f"{name}.json"
+    def __init__(self, name: str, command: str, folder: Path = RESULTS) -> None:
+        self.path = folder / f"{name}.json"
         self.command = command
 
     def read(self) -> dict[str, Any]:
@@ -39,21 +40,29 @@ class Store:
         row["date"] = dt.datetime.now(dt.UTC).date().isoformat()
         head = {"command": self.command, "machine": machine(), "versions": versions()}
         text = json.dumps(head | {"rows": self.read()["rows"] | {name: row}}, indent=1) + "\n"
-        self.path.parent.mkdir(exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=self.path.parent, suffix=".part", delete=False) as draft:
             draft.write(text)
         Path(draft.name).chmod(0o644)
         Path(draft.name).replace(self.path)
 
 
-def in_a_process(script: str, flags: Sequence[str], name: str) -> dict[str, Any]:
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a process that is measured: those given, and no limits on the threads of NumPy's library."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
+    return {"KERAS_BACKEND": "openvino", **mine, **variables}
+
+
+def in_a_process(
+    script: str, flags: Sequence[str], name: str, variables: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """The row that `script FLAGS --row NAME` prints, in a process with a memory of its own, which may crash."""
     done = subprocess.run(
         [sys.executable, script, *flags, "--row", name],
         capture_output=True,
         text=True,
         check=False,
-        env={"KERAS_BACKEND": "openvino", **os.environ},
+        env=environment(variables or {}),
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
