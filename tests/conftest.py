@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from importlib import util
+from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "openvino")
 PACKAGES = {"jax": "jax", "openvino": "openvino", "tensorflow": "tensorflow", "torch": "torch"}
 
+import numpy as np
 import pytest
+from scipy import stats
 
 COMPARED = "compared_cells"
 collect_ignore = ["browser"]  # needs a Chromium: `make browser` names it
@@ -28,6 +31,42 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     """Names the backend."""
     return f"keras backend: {os.environ['KERAS_BACKEND']}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _initial_weights_from_numpy():
+    """On JAX, draws initial weights with NumPy: jax.random is compiled anew for every shape, a third of the run."""
+    if os.environ["KERAS_BACKEND"] != "jax":
+        yield
+        return
+    from keras.src.initializers import random_initializers
+
+    kept, random_initializers.random = random_initializers.random, _Drawn(random_initializers.random)
+    yield
+    random_initializers.random = kept
+
+
+class _Drawn:
+    """A backend's random module, whose values are drawn by NumPy."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.module, name)
+
+    def _rng(self, seed: Any) -> np.random.Generator:
+        return np.random.default_rng(np.asarray(self.module.draw_seed(seed)))
+
+    def uniform(self, shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
+        return self._rng(seed).uniform(minval, maxval, shape).astype(dtype or "float32")
+
+    def normal(self, shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
+        return self._rng(seed).normal(mean, stddev, shape).astype(dtype or "float32")
+
+    def truncated_normal(self, shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
+        values = stats.truncnorm.rvs(-2, 2, size=shape, random_state=self._rng(seed))
+        return (mean + stddev * values).astype(dtype or "float32")
 
 
 @pytest.hookimpl(tryfirst=True)

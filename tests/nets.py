@@ -135,7 +135,7 @@ def spread_and_scale(model: keras.Model, data_format: str = "channels_last", see
 def _walk(model: keras.Model, x: Any, rng: np.random.Generator, done: set[int]) -> Any:
     def visit(operation: Any) -> Callable[..., Any]:
         if isinstance(operation, keras.Model) and id(operation) in done:
-            return lambda *args, **kwargs: ops.convert_to_tensor(run(operation, to_numpy(args[0])))
+            return lambda *args, **kwargs: tensor(run(operation, to_numpy(args[0])))
         if isinstance(operation, keras.Model):
             return lambda *args, **kwargs: _walk(operation, args[0], rng, done)
         return lambda *args, **kwargs: _visit(operation, args, kwargs, rng, done)
@@ -146,12 +146,12 @@ def _walk(model: keras.Model, x: Any, rng: np.random.Generator, done: set[int]) 
 def _through(model: keras.Model, x: Any, visit: Callable[[Any], Callable[..., Any]]) -> Any:
     """Walks the graph of a model."""
     graph = model._functional if isinstance(model, keras.Sequential) else model
-    return graph._run_through_graph(keras.tree.map_structure(ops.convert_to_tensor, x), visit)
+    return graph._run_through_graph(keras.tree.map_structure(tensor, x), visit)
 
 
 def _own_type(outputs: Any) -> Any:
     """Tensors that were computed, and forget how."""
-    return keras.tree.map_structure(lambda y: ops.convert_to_tensor(to_numpy(y, keep=True)), outputs)
+    return keras.tree.map_structure(lambda y: tensor(to_numpy(y, keep=True)), outputs)
 
 
 # Left as graphs on OpenVINO until a kernel reads them: to compute each on its own would take most of the time.
@@ -223,7 +223,7 @@ def _scale(layer: keras.Layer, named: dict[str, Any], args: Any, kwargs: Any, rn
         layer.activation = activation
     if layer.compute_dtype != "float32" or (bias is not None and bias.shape != y.shape[1:]):
         return None
-    outputs = ops.convert_to_tensor(np.ascontiguousarray(whole))
+    outputs = tensor(np.ascontiguousarray(whole))
     return outputs if activation is None else activation(outputs)
 
 
@@ -234,6 +234,11 @@ def to_numpy(x: Any, keep: bool = False) -> np.ndarray:
     """A backend's tensor as NumPy, in float32 unless its own type is to be kept."""
     array = np.asarray(ops.convert_to_numpy(x))
     return array if keep or array.dtype.kind in "iub" else array.astype("float32")
+
+
+def tensor(x: Any) -> Any:
+    """An array as the backend's tensor. With its dtype said, JAX compiles nothing for it."""
+    return ops.convert_to_tensor(x, dtype=str(x.dtype))
 
 
 def run(model: Any, x: Any) -> Any:
@@ -286,7 +291,18 @@ class Runner:
 
             with torch.no_grad():
                 return keras.tree.map_structure(to_numpy, self.model(x, training=False))
+        if BACKEND == "jax" and isinstance(self.model, keras.Model):
+            return self._jax(x)
         return keras.tree.map_structure(to_numpy, self.model(x, training=False))
+
+    def _jax(self, x: Any) -> Any:
+        """The model compiled as a whole: called as it is, each of its operations is compiled for each shape."""
+        import jax
+
+        held = [[v.value for v in vs] for vs in (self.model.trainable_variables, self.model.non_trainable_variables)]
+        if self.compiled is None:
+            self.compiled = jax.jit(lambda *given: self.model.stateless_call(*given, training=False)[0])
+        return keras.tree.map_structure(to_numpy, self.compiled(*held, x))
 
     def _openvino(self, x: Any) -> Any:
         flat = [np.ascontiguousarray(a) for a in keras.tree.flatten(x)]

@@ -35,6 +35,7 @@ def fake(folder: Path, package: str, code: str) -> str:
     return str(folder)
 
 
+@pytest.mark.once
 def test_what_it_says_and_how_long_it_takes(tmp_path: Path):
     start = time.perf_counter()
     done = process("doctor", KERAS_BACKEND="openvino", KERAS_HOME=str(tmp_path))
@@ -52,6 +53,7 @@ def test_what_it_says_and_how_long_it_takes(tmp_path: Path):
     assert not list(tmp_path.iterdir()), "Keras's settings were written"
 
 
+@pytest.mark.once
 def test_it_imports_no_backend_but_openvino():
     code = (
         "import sys; from fullyconv import doctor; doctor.diagnose(); doctor.summary(); "
@@ -67,6 +69,7 @@ def test_every_extra_is_known():
     assert extras - to_work_on_fullyconv == {*doctor.EXTRAS, *backend.PACKAGES} - {"openvino"}
 
 
+@pytest.mark.once
 def test_a_broken_engine(tmp_path: Path):
     path = fake(tmp_path, "openvino", 'raise ImportError("no libopenvino.so\\nand more")')
     done = process("doctor", KERAS_BACKEND="openvino", PYTHONPATH=path)
@@ -81,6 +84,7 @@ def test_a_broken_engine(tmp_path: Path):
     assert section(other.stdout, "Backend in use") == ["jax (KERAS_BACKEND names it)", "engine: Keras's own predict"]
 
 
+@pytest.mark.once
 def test_a_backend_that_does_not_start(tmp_path: Path):
     path = fake(tmp_path, "keras", 'raise ImportError("half of it is gone")')
     done = process("doctor", "--start", KERAS_BACKEND="jax", PYTHONPATH=path)
@@ -90,6 +94,7 @@ def test_a_backend_that_does_not_start(tmp_path: Path):
     ]
 
 
+@pytest.mark.once
 def test_a_backend_that_starts():
     done = process("doctor", "--start", KERAS_BACKEND="openvino")
     assert done.returncode == 0, done.stdout
@@ -234,6 +239,7 @@ def test_completion(typed: str, completions: list[str]):
     assert done.stdout.split() == completions
 
 
+@pytest.mark.once
 def test_bash_completes_the_command(tmp_path: Path):
     """With the script that --show-completion prints, in a bash that asks as the Tab key does."""
     script = process("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1").stdout

@@ -231,13 +231,17 @@ def _initializer(layer: keras.layers.Layer, name: str, value: Callable[[], np.nd
     return lambda shape, **_: _fitting(layer, name, value(), shape)
 
 
+_LARGE = 2**24  # bytes
+
+
 def _fitting(layer: keras.layers.Layer, name: str, value: np.ndarray, shape: Sequence[int]) -> Any:
     if tuple(value.shape) != tuple(shape):
         raise ValueError(f"{layer.name}: weight {name} has shape {tuple(value.shape)}, expected {tuple(shape)}")
     if keras.backend.backend() == "jax":
         import jax.numpy as jnp  # noqa: PLC0415  # where jax is the backend, it is there
 
-        return jnp.array(value, copy=True)
+        # Without a dtype JAX compiles the copy, 50 ms a shape; with one it may copy twice, which large kernels notice.
+        return jnp.array(value, dtype=value.dtype if value.nbytes < _LARGE else None, copy=True)
     return value
 
 
