@@ -187,7 +187,7 @@ ENDINGS = "(.png, .jpg, .jpeg, .tif, .tiff, .webp, .bmp, .gif)"
         ),
         (
             ["photos", "-o", "fcn.keras"],
-            "The folder 'fcn.keras' cannot be made: File exists.\nGive another one with -o.",
+            "The folder 'fcn.keras' cannot be used: 'fcn.keras' is a file.\nGive another place with -o.",
         ),
         (
             ["photos/a_red.png", "--map", "m.png"],
@@ -257,5 +257,5 @@ def test_a_file_that_is_read_is_not_replaced(folder: Path):
 
 def test_a_window_that_a_converted_file_contradicts(folder: Path):
     assert failure("heatmap", "fcn.keras", "photos/a_red.png", "-o", "x.png", "--window", "9x9") == (
-        "Error: fcn.keras was made for a window of 8 x 8, not 9 x 9.\nLeave `window` out: the file knows it."
+        "Error: fcn.keras was made for a window of 8 x 8, not 9 x 9.\nLeave --window out: the file knows it."
     )

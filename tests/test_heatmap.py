@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ class Net:
 
     labels: tuple[str, ...] | None = CATS
     preprocess = "unit"
+    options: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, head=lambda z: z / z.sum(-1, keepdims=True), data_format="channels_last", activation=None):
         axis = Axis(WINDOW).slide(WINDOW, STRIDE, right=2)  # returns a cell whose window leaves the picture

@@ -308,8 +308,13 @@ def test_preprocessing_refused():
     with pytest.raises(ImageError, match=r"\.") as caught:
         preprocess(np.zeros((4, 4, 1)), "torch")
     assert str(caught.value) == (
-        "The preprocessing 'torch' is for 3 channels, and the picture has 1; use 'unit', 'tf', or a dict with one "
-        "scale and one offset."
+        "The preprocessing 'torch' is for 3 channels, and the picture has 1; use 'unit' or 'tf'."
+    )
+    with pytest.raises(ImageError, match=r"\.") as caught:
+        preprocess(np.zeros((4, 4, 3)), {"scale": [1, 2]})
+    assert str(caught.value) == (
+        "The scale of the preprocessing is for 2 channels, and the picture has 3; give one number, or one for each "
+        "channel."
     )
 
 

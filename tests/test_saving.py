@@ -88,12 +88,28 @@ def test_saved_again_by_keras_the_window_must_be_told(trunk, tmp_path):
     model, fcn = converted(trunk)
     fcn.save(tmp_path / "net.keras")
     keras.saving.load_model(tmp_path / "net.keras").save(tmp_path / "tuned.keras")
-    with pytest.raises(fullyconv.WindowError, match=r"which window"):
+    with pytest.raises(fullyconv.WindowError, match=r"which window") as caught:
         fullyconv.load(tmp_path / "tuned.keras")
+    assert str(caught.value) == (
+        "tuned.keras does not say which window its network was made for: Keras saved it, which drops that, or it was "
+        "never converted.\nGive the size it was trained on:  fullyconv.load(path, window=224)"
+    )
     loaded = fullyconv.load(tmp_path / "tuned.keras", window=fcn.grid.window)
     assert (loaded.grid.axes, loaded.grid.exactness) == (fcn.grid.axes, fcn.grid.exactness)
     assert loaded.grid.reasons
     nets.check_native(model, loaded)
+
+
+@pytest.mark.parametrize("window", [None, (8, 8)])
+def test_a_classifier_is_no_converted_network(window, tmp_path):
+    """Its file is told from that of a network that Keras has saved again by the size it reads."""
+    keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(2)]).save(tmp_path / "plain.keras")
+    with pytest.raises(fullyconv.ModelFileError, match=r"already") as caught:
+        fullyconv.load(tmp_path / "plain.keras", window=window)
+    assert str(caught.value) == (
+        "plain.keras is a classifier already, not a converted network: it reads images of 8 x 8 alone.\n"
+        "Give a network that was converted:  fullyconv.convert(model).save(path)"
+    )
 
 
 def test_legacy_h5_is_refused_in_one_sentence(tmp_path):

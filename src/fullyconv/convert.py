@@ -18,9 +18,9 @@ import numpy as np
 from fullyconv import _keras
 from fullyconv.cost import Cost, Size, cost
 from fullyconv.engine import Compiled, compile
-from fullyconv.errors import GeometryError, InputTooSmallError, OutputError, WindowError
+from fullyconv.errors import GeometryError, InputTooSmallError, ModelFileError, OutputError, WindowError
 from fullyconv.geometry import Grid
-from fullyconv.inputs import image_size
+from fullyconv.inputs import image_size, window_of
 from fullyconv.model_files import read_model
 from fullyconv.plan import Plan, plan
 from fullyconv.rules.rule import Arrange, Blueprint, Map, Recipe, describe_size, needed
@@ -304,21 +304,35 @@ def load(
         A `FullyConv`.
 
     Raises:
-        ModelFileError: there is no such file, or it holds no model.
+        ModelFileError: there is no such file, it holds no model, or a classifier that was not converted.
         WindowError: the window is neither in the file nor given.
     """
     model = read_model(Path(path), **options)
     facts = _read_facts(path)
+    if not facts:
+        _check_open(path, model)
     window = _agreed(path, window, facts.get("window"))
     if window is None:
         raise WindowError(
-            f"{Path(path).name} does not say which window its network was made for: Keras saved it, which drops that.\n"
+            f"{Path(path).name} does not say which window its network was made for: Keras saved it, which drops that, "
+            f"or it was never converted.\n"
             f"Give the size it was trained on:  fullyconv.load(path, window=224)"
         )
     made = plan(model, window=window, pool="global", context="global", rules=rules)
     grids = _with_reasons(made.grids, facts.get("grids", []))
     known = {name: facts.get(name) for name in ("labels", "preprocess", "options")}
     return FullyConv(model, grids, **known)
+
+
+def _check_open(path: str | os.PathLike[str], model: keras.Model) -> None:
+    """Refuse a model that reads images of one size alone, as no converted network does."""
+    shapes = [tensor.shape[1:] for tensor in model.inputs if len(tensor.shape) > 2]
+    if shapes and not any(None in shape for shape in shapes):
+        raise ModelFileError(
+            f"{Path(path).name} is a classifier already, not a converted network: it reads images of "
+            f"{describe_size(window_of(model))} alone.\n"
+            f"Give a network that was converted:  fullyconv.convert(model).save(path)"
+        )
 
 
 def _agreed(path: str | os.PathLike[str], given: Any, known: Sequence[int] | None) -> Any:

@@ -129,8 +129,7 @@ def export(
     _check_graph(network)
     size = _window(network, model.window if isinstance(model, FullyConv) else window)
     target = Path(path)
-    kind = _kind(target, format)
-    way = _way(kind, target)
+    kind, way = check_target(target, format)
     batches = [_images(network, size, SCALES[:1]), _images(network, size, SCALES, more=3)]
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fullyconv-") as folder:
@@ -153,6 +152,21 @@ def _check_graph(network: keras.Model) -> None:
         )
 
 
+def check_target(target: Path, format: str | None = None) -> tuple[str, Way]:
+    """The format of a file that is to be written, and how the running backend writes it.
+
+    Args:
+        target: The file.
+        format: The format; by default what the file's ending says.
+
+    Raises:
+        OutputError: the file does not fit the format, or cannot be written.
+        ExportError: there is no such format, or it cannot be written here.
+    """
+    kind = _kind(target, format)
+    return kind, _way(kind, target)
+
+
 def _kind(target: Path, format: str | None) -> str:
     """The format that was asked for, after a look at whether the path fits it."""
     formats = _either([repr(name) for name in FORMATS])
@@ -164,11 +178,11 @@ def _kind(target: Path, format: str | None) -> str:
         raise OutputError(
             f"'{target}' does not say which format it is to be.\nEnd its name in {endings}, or give format={formats}."
         )
-    _check_target(target, kind)
+    _check_place(target, kind)
     return kind
 
 
-def _check_target(target: Path, kind: str) -> None:
+def _check_place(target: Path, kind: str) -> None:
     ending = FORMATS[kind].ending
     if ending and target.suffix.lower() != ending:
         raise OutputError(f"'{target}' cannot be written as {kind}: its name must end in {ending}.")

@@ -48,6 +48,18 @@ def make_folder(path: Path) -> None:
         raise OutputError(msg) from error
 
 
+def is_path(source: str) -> bool:
+    """Whether a model was named by a path of its file, and not as one of `keras.applications`.
+
+    Example:
+        >>> from fullyconv.files import is_path
+        >>> is_path("net.keras"), is_path("VGG16")
+        (True, False)
+    """
+    path = Path(source)
+    return path.exists() or bool(path.suffix) or len(path.parts) != 1
+
+
 def _check_place(target: Path) -> None:
     if target.is_dir() and not (target.suffix == ".zarr" and (target / "zarr.json").exists()):
         raise IsADirectoryError(0, "it is a folder")

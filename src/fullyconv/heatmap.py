@@ -52,8 +52,10 @@ class Heatmap:
         labels: Names of the classes, if there are any.
         kind: `"probability"`, `"logit"` where these were asked for, or `"score"` where the values are neither.
         notes: What was assumed, and what was changed in the picture; one sentence each.
-        name: Name of the picture's file, if it had one.
+        name: What the picture is called: the name of its file, if it had one.
         threshold: Value from which on detections are drawn; `None` draws the best window.
+        per_class: Whether detections of different classes leave each other alone.
+        noun: What a channel of the map is: `"class"`, or `"channel"` behind `until`.
     """
 
     map: np.ndarray
@@ -65,6 +67,8 @@ class Heatmap:
     notes: tuple[str, ...] = ()
     name: str = ""
     threshold: float | None = None
+    per_class: bool = False
+    noun: str = "class"
 
     @property
     def top(self) -> list[Detection]:
@@ -74,14 +78,15 @@ class Heatmap:
         return sorted((self._best(int(c)) for c in chosen), key=lambda best: -best.probability)
 
     def detections(
-        self, threshold: float = 0.5, overlap: float = _OVERLAP, *, per_class: bool = False
+        self, threshold: float = 0.5, overlap: float = _OVERLAP, *, per_class: bool | None = None
     ) -> list[Detection]:
         """The windows in which a class has a local maximum, without those that overlap a better one.
 
         Args:
             threshold: The least value, in the map's own values.
             overlap: Largest intersection over union of two windows that are both kept, 0..1.
-            per_class: Whether windows of different classes leave each other alone. By default one place has one name.
+            per_class: Whether windows of different classes leave each other alone; `None` takes what the heat map was
+                made with, by default that one place has one name.
 
         Returns:
             Detections of the classes chosen, or of all of them, highest first.
@@ -101,13 +106,14 @@ class Heatmap:
         chosen = np.arange(self.map.shape[-1]) if self.classes is None else np.array(self.classes)
         found = detections.local_maxima(self.map[..., chosen], threshold)
         boxes = np.array([_corners(self.placement.box((int(i), int(j)))) for i, j, _ in found]).reshape(-1, 4)
-        groups = found[:, 2] if per_class else np.zeros(len(found))
+        apart = self.per_class if per_class is None else per_class
+        groups = found[:, 2] if apart else np.zeros(len(found))
         kept = found[detections.suppress(boxes, groups, overlap)]
         return [self._detection(int(chosen[k]), (int(i), int(j))) for i, j, k in kept]
 
     def label(self, class_index: int) -> str:
-        """The name of a class, or `"class 7"` where there are no names."""
-        return self.labels[class_index] if self.labels else f"class {class_index}"
+        """The name of a class, or `"class 7"` where there are no names; behind `until`, `"channel 7"`."""
+        return self.labels[class_index] if self.labels else f"{self.noun} {class_index}"
 
     def upsampled(self, class_index: int) -> np.ndarray:
         """A class's values at every pixel of the photograph, for display: `(height, width)`, float32.
@@ -195,7 +201,7 @@ class Heatmap:
         notes = "<br>".join(map(html.escape, self.notes))
         return (
             f'<img src="data:image/png;base64,{encoded}" alt="{alternative}">'
-            f"<table><tr><th>class</th><th>{self.kind}</th><th>{self.placement.noun}</th></tr>{rows}</table>"
+            f"<table><tr><th>{self.noun}</th><th>{self.kind}</th><th>{self.placement.noun}</th></tr>{rows}</table>"
             f"<p>{notes}</p>"
         )
 
@@ -252,7 +258,8 @@ class Heatmap:
         lines = [f"{self.name or 'Picture'}, {width} x {height} pixels: {self.placement.in_words()}."]
         lines += self.placement.legend()
         if self.threshold is not None:
-            lines.append(f"Boxes: local maxima of at least {self.threshold:g}; of those that overlap, the best.")
+            rivals = f"those of one {self.noun} that overlap" if self.per_class else "those that overlap"
+            lines.append(f"Boxes: local maxima of at least {self.threshold:g}; of {rivals}, the best.")
         return lines + ([f"The first {_PANELS} of {classes} classes are drawn."] if classes > _PANELS else [])
 
 
@@ -265,6 +272,7 @@ def heatmap(
     *,
     values: Values = None,
     threshold: float | None = None,
+    per_class: bool = False,
 ) -> Heatmap:
     """What a fully convolutional network sees where in a photograph.
 
@@ -282,6 +290,7 @@ def heatmap(
         values: `"logits"` for the values before the last activation, `"softmax"` for the softmax of these; `None` for
             what the network returns.
         threshold: Value from which on detections are drawn; `None` draws the best window.
+        per_class: Whether detections of different classes leave each other alone. By default one place has one name.
 
     Returns:
         A `Heatmap`, with `.map`, `.grid`, `.image`, `.top`, `.detections()` and `.save(path)`; `.notes` says what was
@@ -292,7 +301,7 @@ def heatmap(
         InputTooSmallError: It is smaller than the window.
         LabelError: No class has the name, or the number of names is wrong.
     """
-    return Maker(fcn, classes, preprocess, labels, values=values, threshold=threshold)(image)
+    return Maker(fcn, classes, preprocess, labels, values=values, threshold=threshold, per_class=per_class)(image)
 
 
 class Maker:
@@ -310,14 +319,16 @@ class Maker:
         *,
         values: Values = None,
         threshold: float | None = None,
+        per_class: bool = False,
     ) -> None:
         self.read = Reader(fcn, preprocess, labels, values)
-        self.classes, self.threshold = _several(classes), threshold
+        self.classes, self.threshold, self.per_class = _several(classes), threshold, per_class
+        self.noun = "channel" if fcn.options.get("until") else "class"
         _check_numbers(0.5 if threshold is None else threshold, 0)
 
-    def __call__(self, image: Any) -> Heatmap:
-        """The heat map of a picture."""
-        found = self.read(image)
+    def __call__(self, image: Any, name: str | None = None) -> Heatmap:
+        """The heat map of a picture, which is called by its file's name, or as is said."""
+        found = self.read(image, name)
         count = found.values.shape[-1]
         chosen = self.classes and dict.fromkeys(find_class(wanted, found.labels, count) for wanted in self.classes)
         return Heatmap(
@@ -330,6 +341,8 @@ class Maker:
             found.notes,
             found.name,
             self.threshold,
+            self.per_class,
+            self.noun,
         )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import glob
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,34 +85,48 @@ def read_image(source: Any, channels: int | None = 3, *, notes: list[str] | None
     return pixels
 
 
-def find_pictures(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
+def find_pictures(given: Sequence[str | os.PathLike[str]], *, notes: list[str] | None = None) -> list[Path]:
     """The files that paths, folders and globs stand for, each once.
 
     A folder stands for the pictures in it, by their endings, but not for those in folders inside it; `**` in a glob
-    does. A path that is neither stands for itself, whether it is there or not.
+    does. A glob stands for the pictures that it matches, by their endings too. A path that is neither stands for
+    itself, whether it is there or not.
+
+    Args:
+        given: Paths, folders and globs.
+        notes: A list to which is appended, in a sentence each, how many files a glob matches that are no pictures.
 
     Raises:
         ImageError: one of them stands for nothing, or none of the files is there.
     """
-    found = list(dict.fromkeys(path for each in given for path in _expanded(str(each))))
+    said: list[str] = [] if notes is None else notes
+    found = list(dict.fromkeys(path for each in given for path in _expanded(str(each), said)))
     if not any(path.exists() for path in found):
         raise ImageError(f"There is no picture {str(found[0])!r}; check the path.")
     return found
 
 
-def _expanded(given: str) -> Iterator[Path]:
+def _expanded(given: str, notes: list[str]) -> Iterator[Path]:
     path = Path(given)
     if path.is_dir():
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+        inside = _pictures(path.iterdir())
     elif glob.has_magic(given) and not path.exists():
-        matches = map(Path, glob.glob(given, recursive=True))  # noqa: PTH207  a pattern may begin anywhere
-        inside = sorted(path for path in matches if path.is_file())
+        matches = [Path(match) for match in glob.glob(given, recursive=True)]  # noqa: PTH207  it may begin anywhere
+        inside = _pictures(matches)
+        others = sum(match.is_file() for match in matches) - len(inside)
+        if others and inside:
+            notes.append(f"{given!r}: {others} of {len(inside) + others} files left out, no pictures by their endings.")
     else:
         inside = [path]
     if not inside:
         what = "The folder" if path.is_dir() else "The pattern"
         raise ImageError(f"{what} {given!r} holds no picture ({', '.join(SUFFIXES)}); check the path.")
     yield from inside
+
+
+def _pictures(paths: Iterable[Path]) -> list[Path]:
+    """Those that are pictures by their endings, in order."""
+    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def _pixels(source: Any, name: str, note: Note) -> np.ndarray:

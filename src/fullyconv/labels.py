@@ -2,6 +2,7 @@
 
 read_labels(path)                    one name a line, or JSON: a list, or {"0": "tench"}, or {"0": ["n0144", "tench"]}
 find_class("egyptian", labels, n)    by index, exact name, name in any case, or a part that only one name has
+fitting(labels, n)                   the names of n classes, or an error
 """
 
 from __future__ import annotations
@@ -86,6 +87,31 @@ def find_class(wanted: int | str, labels: Sequence[str] | None, count: int) -> i
             f"to {count - 1}."
         )
     return _by_name(wanted, named)
+
+
+def fitting(labels: Sequence[str] | None, count: int) -> tuple[str, ...] | None:
+    """The names of the classes; one sigmoid unit may have two names, of which the second is meant.
+
+    Args:
+        labels: The names, or `None` where there are none.
+        count: How many classes there are.
+
+    Raises:
+        LabelError: There are more names or fewer.
+
+    Example:
+        >>> fitting(["cat", "dog"], 2), fitting(["no", "yes"], 1), fitting(None, 5)
+        (('cat', 'dog'), ('yes',), None)
+    """
+    if labels is None:
+        return None
+    if count == 1 and len(labels) == 2:
+        return (str(labels[1]),)
+    if len(labels) != count:
+        raise LabelError(
+            f"There are {len(labels)} labels for {count} classes; give one for each, in the model's order."
+        )
+    return tuple(map(str, labels))
 
 
 def _checked_index(index: int, count: int) -> int:

@@ -13,6 +13,7 @@ import h5py
 import keras
 
 from fullyconv.errors import ModelFileError, UnsupportedModelError
+from fullyconv.files import is_path
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 
@@ -52,9 +53,8 @@ def open_model(source: str | Path, *, random_weights: bool = False, unsafe: bool
         >>> open_model("MobileNet", random_weights=True).output_shape
         (None, 1000)
     """
-    path = Path(source)
-    if path.exists() or path.suffix or len(path.parts) != 1:
-        model = read_model(path, safe_mode=not unsafe)
+    if is_path(str(source)):
+        model = read_model(Path(source), safe_mode=not unsafe)
     else:
         model = _application(str(source), random_weights=random_weights)
     _check_takes_images(model, str(source))

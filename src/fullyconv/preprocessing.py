@@ -125,8 +125,7 @@ def check_mode(mode: Mode) -> dict[str, Any] | Callable[[np.ndarray], Any]:
 def _factor(recipe: dict[str, Any], key: str, channels: int, mode: Mode) -> np.ndarray:
     values = np.asarray(recipe.get(key, 1.0 if key == "scale" else 0.0), np.float32)
     if values.ndim > 1 or values.size not in (1, channels):
-        raise ImageError(
-            f"The preprocessing {mode!r} is for {values.size} channels, and the picture has {channels}; use 'unit', "
-            f"'tf', or a dict with one scale and one offset."
-        )
+        given = f"preprocessing {mode!r}" if isinstance(mode, str) else f"{key} of the preprocessing"
+        remedy = "use 'unit' or 'tf'" if isinstance(mode, str) else "give one number, or one for each channel"
+        raise ImageError(f"The {given} is for {values.size} channels, and the picture has {channels}; {remedy}.")
     return values

@@ -14,7 +14,7 @@ from scipy import special
 from fullyconv.engine import compile
 from fullyconv.errors import GeometryError, ImageError, InputTooSmallError, LabelError
 from fullyconv.images import read_image
-from fullyconv.labels import read_labels
+from fullyconv.labels import fitting, read_labels
 from fullyconv.preprocessing import Mode, check_mode, describe, preprocess
 from fullyconv.verify import logits
 
@@ -36,7 +36,7 @@ class Reading:
         labels: Names of the classes, if there are any.
         kind: What the values are: `"probability"`, `"logit"` or `"score"`.
         notes: What was assumed, and what was changed in the picture; one sentence each.
-        name: Name of the picture's file, if it had one.
+        name: What the picture is called: as it was said, or its file's name.
     """
 
     values: np.ndarray
@@ -72,8 +72,12 @@ class Reader:
         self.prepared = _preparation(self.mode, mode is None)
         self._run = _runner(fcn, values)
 
-    def __call__(self, image: Any) -> Reading:
+    def __call__(self, image: Any, name: str | None = None) -> Reading:
         """What the network says of a path, a Pillow image or an array.
+
+        Args:
+            image: The picture.
+            name: What to call it; by default the name of its file, if it has one.
 
         Raises:
             ImageError: The picture cannot be read, or does not fit the network.
@@ -86,7 +90,8 @@ class Reader:
             raise InputTooSmallError(pixels.shape[:2], self.grid.window)
         rows, columns = self.grid.windows_inside(pixels.shape[:2])
         values = np.ascontiguousarray(self._predict(pixels)[:rows, :columns], np.float32)
-        name = Path(image).name if isinstance(image, str | os.PathLike) else ""
+        if name is None:
+            name = Path(image).name if isinstance(image, str | os.PathLike) else ""
         if not np.isfinite(values).all():
             raise ImageError(
                 f"The network returns values that are not finite (NaN or infinity) for {name or 'the picture'}; see "
@@ -94,7 +99,7 @@ class Reader:
             )
         kind = {"logits": "logit", "softmax": "probability"}.get(self.values or "") or _kind(self.fcn, values)
         notes += [self.prepared, *_remarks(self.values, kind)]
-        return Reading(values, pixels, _names(self.labels, values.shape[-1]), kind, tuple(notes), name)
+        return Reading(values, pixels, fitting(self.labels, values.shape[-1]), kind, tuple(notes), name)
 
     def _predict(self, pixels: np.ndarray) -> np.ndarray:
         """The map `(rows, columns, classes)` of one picture."""
@@ -149,19 +154,6 @@ def _softmax(values: np.ndarray) -> np.ndarray:
             "sigmoid."
         )
     return special.softmax(values.astype(np.float64), axis=-1)
-
-
-def _names(labels: Sequence[str] | None, count: int) -> tuple[str, ...] | None:
-    """The names of the classes; one sigmoid unit may have two names, of which the second is meant."""
-    if labels is None:
-        return None
-    if count == 1 and len(labels) == 2:
-        return (str(labels[1]),)
-    if len(labels) != count:
-        raise LabelError(
-            f"There are {len(labels)} labels for {count} classes; give one for each, in the model's order."
-        )
-    return tuple(map(str, labels))
 
 
 def _kind(fcn: FullyConv, values: np.ndarray) -> str:

@@ -31,11 +31,19 @@ Row = tuple[str, str, str]
 # How remedies that are written for Python read on the command line.
 IN_COMMANDS = (
     (r"fullyconv\.(?:convert|load)\((?:model|path), (.*)\)", r"\1"),
+    (r"fullyconv\.convert\(model\)\.save\(path\)", "fullyconv convert MODEL -o FCN.keras"),
+    (r"fullyconv\.to_classifier\(fcn, like=classifier\)", "--like MODEL"),
+    (r"keras\.Model\(model\.inputs, model\.outputs\[0\]\)", "--until LAYER"),
     (r"window=\((\d[\d, ]*?),?\)", lambda found: "--window " + found[1].replace(", ", "x")),
     (r"window=(\d+)", r"--window \1"),
     (r"size=\d+ or size=\((\d[\d, ]*?)\), say", lambda found: "--size " + found[1].replace(", ", "x")),
-    (r"(until|skip|preprocess)='([^']*)'", r"--\1 \2"),
+    (r"\b(window|not|is) \((\d+(?:, \d+)+)\)", lambda found: f"{found[1]} {found[2].replace(', ', 'x')}"),
+    (r"(until|skip|preprocess|pool)=(['\"])(.*?)\2", r"--\1 \3"),
+    (r"format=('\w+'(?:, '\w+')* or '\w+')", lambda found: "--format " + found[1].replace("'", "")),
+    (r"(rules=\{.*?: rule\})", r"\1 in Python"),
     (r"with `until`", "with --until LAYER"),
+    (r"The `(\w+)` argument takes", r"--\1 takes"),
+    (r"\b([Ll])eave `?(window|like|stride)`? out", r"\1eave --\2 out"),
     (r"values='(\w+)'", r"--\1"),
 )
 
@@ -127,7 +135,7 @@ def _stays(step: Step) -> bool:
 
 
 def _show_meaning(plan: Plan, console: Console) -> None:
-    show(console, "\n" + str(plan).partition("\n\n")[2])
+    show(console, in_commands("\n" + str(plan).partition("\n\n")[2]))
     show(console, f"{plan.exactness.capitalize()} means: {MEANINGS[plan.exactness]}.")
 
 
@@ -280,7 +288,8 @@ def _stride_as_json(row: StrideCost) -> dict[str, Any]:
 
 def refusals_as_json(error: UnsupportedLayerError) -> dict[str, Any]:
     """All refusals of a model as plain values, each with its remedy, and the last layer before them."""
-    return {"refusals": [asdict(refusal) for refusal in error.refusals], "until": error.before}
+    refusals = [asdict(refusal) | {"remedy": in_commands(refusal.remedy)} for refusal in error.refusals]
+    return {"refusals": refusals, "until": error.before}
 
 
 def grid_as_json(grid: Grid, size: Sequence[int] | None = None) -> dict[str, Any]:

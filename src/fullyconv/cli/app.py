@@ -1,7 +1,8 @@
 """The command `fullyconv`: its frame. Commands are functions made by `command`; each file beside this one has a few.
 
 Exit codes: 0 done, 1 it does not hold, is refused or cannot be read, 2 the command was misspelt. Errors are a few lines
-on stderr; `--debug` shows the traceback. Keras is imported only inside the commands, after its backend is chosen.
+on stderr; `--debug` shows the traceback. A command checks what it is told as far as it can be without Keras, whose
+import takes seconds; then it calls `prepare`, which chooses the backend and imports it.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def _app(
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Make a function a command: choose the backend before it runs, report its errors in a few lines."""
+    """Make a function a command: its shared options made one argument each, its errors reported in a few lines."""
     own = inspect.signature(function, eval_str=True).parameters
     groups = {name: group for name, p in own.items() for group in get_args(p.annotation) if isinstance(group, Group)}
     shared = {option: p for group in reversed(groups.values()) for option, p in group.options.items()}
@@ -89,7 +90,6 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(*, debug: bool, **given: Any) -> None:
         try:
-            _prepare()
             made = {name: g.make(**{option: given.pop(option) for option in g.options}) for name, g in groups.items()}
             function(**made, **given)
         except (Exception, KeyboardInterrupt) as error:
@@ -122,7 +122,7 @@ def _message(error: BaseException) -> str:
     return f"Error: {type(error).__name__}: {first}\nThis was not foreseen; --debug shows where it happened."
 
 
-def _prepare() -> None:
+def prepare() -> None:
     """Choose this process's backend and quiet what other libraries print, unless Keras is there already."""
     if "keras" in sys.modules:
         return

@@ -10,12 +10,13 @@ import typer
 
 import fullyconv
 from fullyconv import report
-from fullyconv.cli.app import command
+from fullyconv.cli.app import command, prepare
 from fullyconv.cli.options import (
     Classifier,
     Conversion,
     Pixels,
     Size,
+    check_labels,
     check_output,
     load,
     parse_size,
@@ -48,14 +49,17 @@ def convert(
     with MODEL before it is written; where they differ, nothing is written. What is said of labels and pixels is written
     too, so that heatmap need not be told again.
     """
-    from fullyconv.classifier_weights import save
     from fullyconv.labels import read_labels
 
     ending = ".h5" if output.name.endswith(".weights.h5") else ".keras"
     check_output(output, ending, reads=(source.name, weights, labels))
     names = read_labels(labels) if labels else None
+    prepare()
+    from fullyconv.classifier_weights import save
+
     model = source.open_with(weights)
     planned = fullyconv.plan(model, **options)
+    check_labels(planned, names)
     report.show_plan(planned, report.terminal())
     fcn = fullyconv.convert(planned)
     fcn.labels, fcn.preprocess = names, source.preprocess if pixels is None else pixels
@@ -82,6 +86,7 @@ def plan(
     Nothing is built or written. Layers that cannot be converted are named, all at once. With --size the map of such an
     image is laid beside cutting windows and beside denser maps; --json has all of it.
     """
+    prepare()
     try:
         planned = fullyconv.plan(source.open(), **options)
     except UnsupportedLayerError as error:
@@ -123,7 +128,8 @@ def verify(
     if output and len(image or ()) > 1:
         msg = f"-o draws the error on one picture, and {len(image or ())} were given with --image."
         raise typer.BadParameter(msg)
-    model = source.open()
+    prepare()
+    model = source.classifier()
     network = load(fcn, window, source.unsafe)
     proof = fullyconv.verify(model, network, images=[picture(network, path, pixels) for path in image or ()])
     typer.echo(f"{proof}\n\n{report.verdict(proof)}")

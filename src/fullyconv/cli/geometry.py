@@ -10,7 +10,7 @@ import typer
 
 import fullyconv
 from fullyconv import report
-from fullyconv.cli.app import command
+from fullyconv.cli.app import command, prepare
 from fullyconv.cli.options import ClassifierOrNetwork, Context, Skip, Window, check_output
 
 
@@ -38,6 +38,7 @@ def geometry(
         raise typer.BadParameter("--image and -o go together: a drawing needs a photo, and a file to write.")
     if output is not None:
         check_output(output, ".png", ".jpg", ".jpeg", ".webp", reads=(source.name, image))
+    prepare()
     found = fullyconv.geometry(source.either(window), window=window, context=context, skip=skip or ())
     shown = found.only(layer) if layer else found
     if as_json:

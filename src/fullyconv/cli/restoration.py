@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import fullyconv
-from fullyconv.cli.app import command
+from fullyconv.cli.app import command, prepare
 from fullyconv.cli.options import Size, Unsafe, check_output, load, parse_window
 from fullyconv.errors import VerificationError
 
@@ -32,9 +32,11 @@ def classifier(
     written; where they differ, nothing is written.
     """
     from fullyconv.files import written_whole
-    from fullyconv.model_files import open_model
 
     check_output(output, ".keras", reads=(fcn, like))
+    prepare()
+    from fullyconv.model_files import open_model
+
     network = load(fcn, window, unsafe)
     model = fullyconv.to_classifier(network, like=open_model(like, unsafe=unsafe) if like else None)
     proof = fullyconv.verify(model, network)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from fullyconv.cli.options import check_output
+from fullyconv.cli.options import check_ending, check_folder, check_output
 from fullyconv.errors import OutputError
 from fullyconv.files import make_folder
+
+if TYPE_CHECKING:
+    from fullyconv.heatmap import Heatmap
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 _MAPS = (".npz", ".tif", ".tiff", ".zarr")
@@ -20,6 +27,9 @@ _DETECTIONS = (".csv", ".json", ".geojson")
 @dataclass(frozen=True)
 class Targets:
     """The pictures that are read, and what is written for them.
+
+    A file must go to a folder that is there. A folder for the files of several pictures, that of `output` or that in a
+    `maps` with `{name}`, is made when the first of them is written.
 
     Args:
         pictures: The pictures.
@@ -37,18 +47,38 @@ class Targets:
     maps: Path | None
     reads: Sequence[str | Path | None] = ()
 
+    @cached_property
+    def called(self) -> dict[Path, str]:
+        """What each picture is called: its file's name, or where two share one, its path below the common folder."""
+        if len({picture.name for picture in self.pictures}) == len(self.pictures):
+            return {picture: picture.name for picture in self.pictures}
+        if len({picture.is_absolute() for picture in self.pictures}) > 1:
+            return {picture: picture.as_posix() for picture in self.pictures}
+        common = os.path.commonpath([picture.parent for picture in self.pictures])
+        return {picture: picture.relative_to(common).as_posix() for picture in self.pictures}
+
+    def write(self, drawn: Heatmap, picture: Path) -> None:
+        """Write a picture's overlay and map, and the folders they go to."""
+        overlay, values = self.overlay(picture), self.map(picture)
+        for folder, _ in self._folders(picture):
+            make_folder(folder)
+        if overlay:
+            drawn.save(overlay)
+        if values:
+            drawn.save_map(values)
+
     def overlay(self, picture: Path) -> Path | None:
         """Where a picture's overlay goes."""
         if self.output is None or not self.several:
             return self.output
-        return self.output / f"{self._name(picture)}.png"
+        return self.output / f"{self._names[picture]}.png"
 
     def map(self, picture: Path) -> Path | None:
         """Where a picture's map goes."""
-        return self.maps and Path(str(self.maps).replace("{name}", self._name(picture)))
+        return self.maps and Path(str(self.maps).replace("{name}", self._names[picture]))
 
     def check(self) -> None:
-        """Refuse what cannot be written, or would replace a picture that is read; make the folder of overlays.
+        """Refuse what cannot be written, or would replace a file that is read; write nothing.
 
         Raises:
             OutputError: It is refused.
@@ -59,14 +89,15 @@ class Targets:
             if path.resolve() in read:
                 msg = f"'{path}' is one of the pictures that are read.\nGive another place with {option}."
                 raise OutputError(msg)
-        if self.output and self.several:
-            make_folder(self.output)
-        elif self.output:
+        if self.output and not self.several:
             check_output(self.output, *_PICTURES)
         if self.detections:
             check_output(self.detections, *_DETECTIONS, reads=self.reads)
         if self.maps:
-            _check_map(self.map(self.pictures[0]))
+            _check_map(self.maps, self.map(self.pictures[0]) or self.maps)
+        for picture in self.pictures:
+            for folder, option in self._folders(picture):
+                check_folder(folder, option)
 
     def _check_number(self) -> None:
         """Refuse one file for several pictures."""
@@ -74,12 +105,24 @@ class Targets:
         if self.output and self.several and self.output.suffix.lower() in _PICTURES and not self.output.is_dir():
             msg = f"'{self.output}' is one picture, and {many}.\nGive a folder with -o; it is made where there is none."
             raise OutputError(msg)
-        if self.maps and len({self.map(picture) for picture in self.pictures}) < len(self.pictures):
+        if self.maps and "{name}" not in str(self.maps) and len(self.pictures) > 1:
             msg = (
                 f"'{self.maps}' is one file, and {many}.\nPut {{name}} into it, which becomes each picture's name: "
                 f"'{self.maps.with_stem('{name}')}'."
             )
             raise OutputError(msg)
+        twice = [path for path, times in Counter(map(self.overlay, self.pictures)).items() if times > 1]
+        if self.output and twice:
+            msg = f"Two pictures would be drawn as '{twice[0]}'.\nDraw them one by one, each with an -o of its own."
+            raise OutputError(msg)
+
+    def _folders(self, picture: Path) -> Iterator[tuple[Path, str]]:
+        """The folders that are made for a picture, each with its option."""
+        if self.output and self.several:
+            yield self.output, "-o"
+        values = self.map(picture)
+        if values and "{name}" in str(self.maps):
+            yield values.parent, "--map"
 
     def _written(self) -> Iterator[tuple[str, Path]]:
         for picture in self.pictures:
@@ -87,11 +130,11 @@ class Targets:
                 if path:
                     yield option, path
 
-    def _name(self, picture: Path) -> str:
-        """A picture's name without its ending, or its whole path where another has that name."""
-        if sum(other.stem == picture.stem for other in self.pictures) == 1:
-            return picture.stem
-        return "_".join("up" if part == ".." else part for part in picture.parts if part not in ("/", "."))
+    @cached_property
+    def _names(self) -> dict[Path, str]:
+        """Each picture's name without its ending, or its whole path where another has that name."""
+        times = Counter(picture.stem for picture in self.pictures)
+        return {picture: picture.stem if times[picture.stem] == 1 else _joined(picture) for picture in self.pictures}
 
 
 def targets(
@@ -101,7 +144,7 @@ def targets(
     maps: Path | None,
     reads: Sequence[str | Path | None] = (),
 ) -> Targets:
-    """What is read and written, checked.
+    """What is read and written, checked; what globs match besides pictures is printed.
 
     Args:
         given: Paths of pictures, folders or globs.
@@ -119,16 +162,27 @@ def targets(
     if not (output or detections or maps):
         msg = "nothing would be written: give -o, --detections or --map."
         raise typer.BadParameter(msg)
-    pictures = find_pictures(given)
+    notes: list[str] = []
+    pictures = find_pictures(given, notes=notes)
     several = pictures != [Path(given[0])] or (output is not None and output.is_dir())
     found = Targets(pictures, several, output, detections, maps, reads)
     found.check()
+    for note in notes:
+        typer.echo(note)
     return found
 
 
-def _check_map(path: Path | None) -> None:
+def _joined(picture: Path) -> str:
+    """A picture's path as the name of a file."""
+    return "_".join("up" if part == ".." else part for part in picture.parts if part not in ("/", "."))
+
+
+def _check_map(given: Path, path: Path) -> None:
+    """Refuse a map, or one for each picture where `{name}` is given, that cannot be written."""
     from fullyconv.map_files import check_map_name
 
-    if path:
+    if "{name}" in str(given):
+        check_ending(path, *_MAPS)
+    else:
         check_output(path, *_MAPS)
-        check_map_name(path)
+    check_map_name(path)

@@ -10,7 +10,7 @@ import typer
 
 import fullyconv
 from fullyconv import doctor as diagnosis
-from fullyconv.cli.app import app, command, no_stderr
+from fullyconv.cli.app import app, command, no_stderr, prepare
 from fullyconv.cli.options import ClassifierOrNetwork, Conversion
 
 
@@ -38,6 +38,10 @@ def export(
       litert           OUT.tflite         tensorflow
       tf_saved_model   a folder           tensorflow, jax
     """  # noqa: D301  # the backspace is meant: it keeps the lines apart
+    prepare()
+    from fullyconv.export import check_target
+
+    check_target(output, format)
     network = source.converted(options)
     if sys.modules.get("tensorflow", network) is None:
         del sys.modules["tensorflow"]  # the command keeps it out, but Keras writes a SavedModel with it on jax
