@@ -115,6 +115,33 @@ def pooling() -> Image.Image:
     return drawn_by(figure)
 
 
+def strides() -> Image.Image:
+    """Espresso and a cat at four strides."""
+    figure, axes = plt.subplots(2, 4, figsize=(10, 3.9), layout="constrained")
+    for row, (photo, name) in zip(axes, (("coffee", "espresso"), ("chelsea", "Egyptian cat")), strict=True):
+        for panel, stride in zip(row, (32, 16, 8, 4), strict=True):
+            drawn = fullyconv.heatmap(lite0(stride=stride), pretrained.sample_path(photo), name)
+            heat = cells_over_photo(panel, drawn)
+            height, width = drawn.map.shape[:2]
+            best = f"{width} x {height} cells, best {drawn.top[0].probability:.2f}"
+            panel.set(title=f"{name}, stride {stride}", xlabel=best, xticks=[], yticks=[])
+    figure.colorbar(heat, ax=axes, label="probability", fraction=0.015)
+    return drawn_by(figure)
+
+
+def cells_over_photo(panel: plt.Axes, drawn: fullyconv.Heatmap) -> mpl.image.AxesImage:
+    """The cells as they are, not upsampled, each a square around its window's centre."""
+    panel.imshow(drawn.image.mean(-1), cmap="gray", vmin=0, vmax=255)
+    y, x = drawn.placement.axes
+    ends = [(axis.first - axis.step / 2 - 0.5, axis.first + (axis.count - 0.5) * axis.step - 0.5) for axis in (y, x)]
+    (top, bottom), (left, right) = ends
+    height, width = drawn.image.shape[:2]
+    look = {"cmap": "inferno", "vmin": 0, "vmax": 1, "alpha": 0.65, "interpolation": "nearest"}
+    heat = panel.imshow(drawn.map[..., drawn.classes[0]], extent=(left, right, bottom, top), **look)
+    panel.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    return heat
+
+
 def drawn_by(figure: plt.Figure) -> Image.Image:
     """The picture that a figure of matplotlib is."""
     buffer = io.BytesIO()
@@ -171,6 +198,7 @@ FIGURES: dict[str, Callable[[], Image.Image]] = {
     "espresso": espresso,
     "field": field,
     "pooling": pooling,
+    "strides": strides,
 }
 
 if __name__ == "__main__":
