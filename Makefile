@@ -17,14 +17,15 @@ STAMP_VENV := $(VENV)/.stamp-venv
 STAMP_DEMO := $(VENV)/.stamp-demo
 STAMP_CHECK := $(VENV)/.stamp-check
 STAMP_TEST := $(VENV)/.stamp-test
+STAMP_BENCH := $(VENV)/.stamp-bench
 STAMP_DOCS := $(VENV)/.stamp-docs
 STAMP_BROWSER := $(VENV)/.stamp-browser
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test examples browser check bench zoo docs clean
+.PHONY: help demo test examples browser check bench bench-all zoo docs clean
 
 help: ## List the tasks
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
 
 demo: $(STAMP_DEMO) ## Convert a trained EfficientNet-Lite0 and draw heat maps of three photos
 	$(BIN)/fullyconv demo -o $(DEMO_FOLDER)
@@ -56,8 +57,18 @@ check: $(STAMP_CHECK) ## Check format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(STAMP_TEST) ## Run the benchmarks in benchmarks/, all but the zoo's
-	@for script in $(filter-out benchmarks/zoo.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+# Ratios on this machine, of small networks, into build/bench/; fails where one is further from its target than noise.
+BENCH_TARGETS := "window MobileNetV2" "own MobileNetV2" "windows AlexNet" "windows chess" import
+BENCH_PEERS := "chess: windows, same engine" "chess: PyTorch" "chess: ONNX Runtime"
+bench: $(STAMP_BENCH) ## Measure a few ratios beside their targets: some minutes
+	@rm -rf build/bench
+	@$(BIN)/python benchmarks/targets.py --results build/bench --rounds 5 --guard --only $(BENCH_TARGETS)
+	@$(BIN)/python benchmarks/peers.py --results build/bench --rounds 5 --guard --only $(BENCH_PEERS)
+
+bench-all: $(STAMP_BENCH) ## Measure everything on the page of speed anew: about an hour, on a machine that does nothing else
+	@failed=0; for name in targets peers headline sizes where; do \
+	    $(BIN)/python benchmarks/$$name.py --again --guard || failed=1; \
+	done; KERAS_BACKEND=openvino $(BIN)/python docs/figures.py speed && exit $$failed
 
 zoo: $(STAMP_TEST) ## Convert and measure every classifier of keras.applications: hours; goes on where it stopped
 	$(BIN)/python benchmarks/zoo.py
@@ -92,6 +103,10 @@ $(STAMP_TEST): $(STAMP_VENV) pyproject.toml requirements/models.txt
 
 $(STAMP_BROWSER): $(STAMP_VENV) pyproject.toml
 	$(PIP) install -e '.[browser,demo,dev]'
+	@touch $@
+
+$(STAMP_BENCH): $(STAMP_TEST)
+	$(PIP) install -e '.[bench]'
 	@touch $@
 
 $(STAMP_DOCS): $(STAMP_DEMO) pyproject.toml

@@ -20,6 +20,7 @@ from pathlib import Path
 import keras
 import matplotlib as mpl
 from PIL import Image, ImageDraw, ImageFont
+from speed_figure import curves
 
 import fullyconv
 from fullyconv import pretrained
@@ -192,12 +193,18 @@ def agreement() -> Image.Image:
     return drawn_by(figure)
 
 
+def speed() -> Image.Image:
+    """Speed-up, time and memory against size."""
+    return drawn_by(curves())
+
+
 FIGURES: dict[str, Callable[[], Image.Image]] = {
     "agreement": agreement,
     "boxes": boxes,
     "espresso": espresso,
     "field": field,
     "pooling": pooling,
+    "speed": speed,
     "strides": strides,
 }
 

@@ -8,7 +8,10 @@ from importlib import metadata
 
 import psutil
 
-PACKAGES = ("fullyconv", "keras", "keras-hub", "numpy", "openvino")
+PACKAGES = (
+    *("fullyconv", "jax", "keras", "keras-hub", "monai", "numpy", "onnxruntime", "openvino", "tensorflow-cpu"),
+    "torch",
+)
 
 
 def machine() -> str:
