@@ -36,4 +36,4 @@ def image(name: str, size: int, count: int = 1) -> np.ndarray:
 
 def batches(model: keras.Model) -> tuple[int, ...]:
     """The batch sizes among which the best one for windows is sought."""
-    return (8, 64, 256) if fullyconv.cost(model).multiply_adds < CHEAP / 4 else (1, 4, 16)
+    return (1, 8, 64, 256) if fullyconv.cost(model).multiply_adds < CHEAP / 4 else (1, 4, 16)
