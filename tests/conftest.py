@@ -47,7 +47,7 @@ def _initial_weights_from_numpy():
 
 
 class _Drawn:
-    """A backend's random module, whose values are drawn by NumPy."""
+    """A backend's random module, whose values are drawn by NumPy where they are drawn at once."""
 
     def __init__(self, module: Any) -> None:
         self.module = module
@@ -55,18 +55,22 @@ class _Drawn:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.module, name)
 
-    def _rng(self, seed: Any) -> np.random.Generator:
-        return np.random.default_rng(np.asarray(self.module.draw_seed(seed)))
-
     def uniform(self, shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
-        return self._rng(seed).uniform(minval, maxval, shape).astype(dtype or "float32")
+        return self._draw("uniform", shape, minval, maxval, dtype, seed, stats.uniform(minval, maxval - minval))
 
     def normal(self, shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
-        return self._rng(seed).normal(mean, stddev, shape).astype(dtype or "float32")
+        return self._draw("normal", shape, mean, stddev, dtype, seed, stats.norm(mean, stddev))
 
     def truncated_normal(self, shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
-        values = stats.truncnorm.rvs(-2, 2, size=shape, random_state=self._rng(seed))
-        return (mean + stddev * values).astype(dtype or "float32")
+        return self._draw("truncated_normal", shape, mean, stddev, dtype, seed, stats.truncnorm(-2, 2, mean, stddev))
+
+    def _draw(self, name, shape, a, b, dtype, seed, distribution):
+        import jax
+
+        drawn = self.module.draw_seed(seed)
+        if isinstance(drawn, jax.core.Tracer):  # inside a function that JAX traces
+            return getattr(self.module, name)(shape, a, b, dtype, drawn)
+        return distribution.rvs(shape, np.random.default_rng(np.asarray(drawn))).astype(dtype or "float32")
 
 
 @pytest.hookimpl(tryfirst=True)
