@@ -18,6 +18,7 @@ from fullyconv.walk import Step, Walk
 
 POOLS = ("window", "drop", "global")
 CONTEXTS = ("window", "global")
+HEADS = ("convolution", "dense")
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,12 +154,13 @@ def reasons_in_words(grid: Grid, most: int = 3) -> str:
     return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
 
 
-def plan(
+def plan(  # noqa: PLR0913  one keyword for each option
     model: keras.Model,
     *,
     window: int | Sequence[int] | None = None,
     pool: str = "window",
     context: str = "window",
+    head: str | None = None,
     rules: Mapping[type, Any] | None = None,
     stride: int | Sequence[int] | None = None,
     until: str | None = None,
@@ -174,6 +176,9 @@ def plan(
         pool: What the head's global pooling becomes: `"window"`, the pooling of a window at every position (exact);
             `"drop"`, nothing (a class-activation map, after Zhou et al., CVPR 2016); `"global"`, kept.
         context: What squeeze-and-excite pools: `"window"`, the window around each position, or `"global"`, the image.
+        head: What large Dense layers become: `"convolution"`, as all others, or `"dense"`, the same layers on the
+            window of each cell, gathered by shifted crops. The numbers are the same; None takes what is faster on the
+            running backend: `"convolution"` on OpenVINO, `"dense"` on JAX, PyTorch and TensorFlow.
         rules: Rules of your own by layer class, which come before the built-in ones.
         stride: Pixels from one cell to the next, where the map should be denser than the network's own stride, which it
             must divide. Strides are removed exactly, from the last backwards.
@@ -196,9 +201,12 @@ def plan(
     """
     if pool not in POOLS or context not in CONTEXTS:
         raise ValueError(f"pool must be one of {POOLS} and context one of {CONTEXTS}, not {pool!r} and {context!r}.")
+    if head not in (None, *HEADS):
+        raise ValueError(f"head must be 'convolution' or 'dense', or None for the faster one, not {head!r}.")
+    head = head or ("convolution" if keras.backend.backend() == "openvino" else "dense")
     names = (skip,) if isinstance(skip, str) else tuple(skip)
     options = {"window": window, "pool": pool, "context": context, "rules": rules, "until": until, "skip": names}
-    options |= {"stride": stride}
+    options |= {"stride": stride, "head": head}
     first = Walk(model, options)
     outputs = first.run()
     dense = None if stride is None else _dense(model, outputs, stride)

@@ -115,6 +115,7 @@ def geometry(
         model, window, context, pool = model.model, model.window, "global", "global"
     names = (skip,) if isinstance(skip, str) else tuple(skip)
     options = {"window": window, "pool": pool, "context": context, "rules": rules, "until": None, "skip": names}
+    options["head"] = "convolution"
     survey = _surveyed(model, options)
     size = next(x.size for x in survey.inputs if x.axes)
     return Geometry(model.name, size, tuple(survey.layers))

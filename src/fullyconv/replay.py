@@ -81,6 +81,8 @@ class _Replay:
         self.taken = {o.name for _, o in _keras.operations_of(fcn.model)}
         self.built: dict[tuple[int, bool], Any] = {}
         self.flattened: dict[int, tuple[Any, Any]] = {}
+        self.crops: dict[int, tuple[Any, Any, Any]] = {}
+        self.gathered: dict[int, tuple[Any, Any]] = {}
 
     def visit(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         """The outputs of one call."""
@@ -105,6 +107,9 @@ class _Replay:
     def _on_vectors(self, operation: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
         """The outputs of a call in the head on vectors; None where it has no such form."""
         kind, x = _KINDS.get(type(operation)), args[0] if args else None
+        whole = self._gathered(operation, x)
+        if whole is not None:
+            return self.vector(whole)
         if kind == "Conv":
             return self._dense(operation, x)
         if kind is not None:
@@ -161,11 +166,33 @@ class _Replay:
         """The call, of a new layer or operation with the same settings but for those in `config`."""
         if not isinstance(operation, _layers.Layer):
             made = type(operation)(**{**_keras.parameters(operation), **(config or {})}, name=operation.name)
-            return made(*args, **kwargs)
+            return self._noted(operation, args, made(*args, **kwargs))
         own = _keras.has_own_weights(operation)
         arrays = {**_keras.arrays(operation), **(values or {})} if own else {}
         settings = {**config_of(operation), **(config or {})}
-        return self._new(operation, type(operation), settings, arrays, args, kwargs, copied=not own)
+        out = self._new(operation, type(operation), settings, arrays, args, kwargs, copied=not own)
+        return self._noted(operation, args, out)
+
+    def _noted(self, operation: Any, args: Any, out: Any) -> Any:
+        """The output of a call; where it is a crop, or shifted crops side by side, it is remembered of what."""
+        if isinstance(operation, _ops.GetItem) and isinstance(args[1], tuple | list):
+            self.crops[id(out)] = (out, args[0], args[1])
+        whole = self._gathered(operation, args[0] if args else None)
+        if whole is not None:
+            self.gathered[id(out)] = (out, whole)
+        return out
+
+    def _gathered(self, operation: Any, x: Any) -> Any:
+        """The map all of whose positions along one axis or more are put side by side; None where they are not."""
+        crops = [self.crops.get(id(t)) for t in x] if isinstance(operation, _layers.Concatenate) else []
+        known = [(source, key) for _, source, key in filter(None, crops)]
+        if not crops or len(known) < len(crops) or any(source is not known[0][0] for source, _ in known):
+            return None
+        source = known[0][0]
+        for axis, n in enumerate(source.shape[1:], 1):
+            if n == len(crops) and all(_shift(key, axis, n) == j for j, (_, key) in enumerate(known)):
+                return self.gathered.get(id(source), (None, source))[1]
+        return None
 
     def _new(
         self, source: Any, kind: Any, config: Any, values: Values, args: Any, kwargs: Any, copied: bool = False
@@ -220,6 +247,14 @@ def _over_matrix(constraint: Any, rank: int) -> Any:
     constraint = copy.deepcopy(constraint)
     constraint["config"]["axis"] = sorted(axes) if len(axes) > 1 else axes.pop()
     return constraint
+
+
+def _shift(key: Sequence[Any], axis: int, n: int) -> int | None:
+    """The position that a key takes of `n` along one axis, and all along the others; None where it takes others."""
+    taken = [range(n)[k] if i == axis and isinstance(k, slice) else k for i, k in enumerate(key)]
+    rest = [k for i, k in enumerate(taken) if i != axis]
+    single = axis < len(key) and isinstance(taken[axis], range) and len(taken[axis]) == 1
+    return taken[axis][0] if single and all(k == slice(None) for k in rest) else None
 
 
 def _is_tensor(x: Any) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from fullyconv import _keras
 from fullyconv.convert import FullyConv
 from fullyconv.errors import UnsupportedModelError, WeightsError
-from fullyconv.plan import Plan, plan
+from fullyconv.plan import HEADS, Plan, plan
 from fullyconv.replay import at_window
 from fullyconv.rules.rule import Arrange, Blueprint
 from fullyconv.weight_sources import weighted
@@ -64,7 +64,9 @@ def _plan(fcn: FullyConv, like: keras.Model | Plan | None) -> Plan | None:
     options = dict(fcn.options)
     opened = any(None in tensor.shape[1:] for tensor in like.inputs)
     options["window"] = options.get("window") or (fcn.window if opened else None)
-    return plan(like, **options)
+    heads = [options["head"]] if options.get("head") else HEADS  # a file that Keras saved does not say it
+    made = [plan(like, **{**options, "head": head}) for head in heads]
+    return min(made, key=lambda p: len(_wrong(p, fcn.model)))
 
 
 def _is_part(made: Plan) -> bool:
@@ -74,14 +76,13 @@ def _is_part(made: Plan) -> bool:
 
 def _restored(made: Plan, network: keras.Model) -> keras.Model:
     """A copy of the classifier with the weights of the network."""
-    blueprints = list(_blueprints(made))
+    _check(made, network)
     layers = dict(weighted(network))
-    _check(blueprints, layers, made.model.name, network.name)
     copy = _keras.clone(made.model)
     for new, old in zip(copy.weights, made.model.weights, strict=True):
         new.assign(np.array(_keras.value_of(old)))
     twins = dict(_twins(made.model, copy))
-    for blueprint in blueprints:
+    for blueprint in _blueprints(made):
         _bring_back(blueprint, layers[blueprint.name], twins[id(blueprint.source)])
     for layer in twins.values():
         if isinstance(layer, keras.layers.Normalization):
@@ -124,20 +125,26 @@ def _unmoved(move: Arrange, value: np.ndarray, old: np.ndarray) -> np.ndarray:
     return old
 
 
-def _check(blueprints: list[Blueprint], layers: dict[str, Any], model: str, network: str) -> None:
+def _check(made: Plan, network: keras.Model) -> None:
     """Refuse a network that is not a conversion of the classifier."""
-    named = {blueprint.name for blueprint in blueprints}
-    wrong = [f"{name} is only in the network" for name in layers if name not in named]
-    wrong += [f"{name} is missing in the network" for name in named if name not in layers]
-    for blueprint in blueprints:
-        if blueprint.name in layers:
-            wrong += _differences(blueprint, layers[blueprint.name])
+    wrong = _wrong(made, network)
     if wrong:
         raise WeightsError(
-            f"{network!r} is no conversion of {model!r}: {len(wrong)} of its layers differ.",
+            f"{network.name!r} is no conversion of {made.model.name!r}: {len(wrong)} of its layers differ.",
             wrong,
             "Give the classifier that it was made from: fullyconv.to_classifier(fcn, like=classifier).",
         )
+
+
+def _wrong(made: Plan, network: keras.Model) -> list[str]:
+    """What differs between the network of a plan and this one."""
+    layers, blueprints = dict(weighted(network)), {b.name: b for b in _blueprints(made)}
+    wrong = [f"{name} is only in the network" for name in layers if name not in blueprints]
+    wrong += [f"{name} is missing in the network" for name in blueprints if name not in layers]
+    for name, blueprint in blueprints.items():
+        if name in layers:
+            wrong += _differences(blueprint, layers[name])
+    return wrong
 
 
 def _differences(blueprint: Blueprint, layer: Any) -> Iterator[str]:

@@ -138,6 +138,7 @@ class Walk:
             key=self.calls,
             pool=options["pool"],
             context=options["context"],
+            head=options["head"],
             contexts=self.contexts,
             dense=self.dense,
             lattice=self.lattice,
@@ -336,4 +337,5 @@ def _blueprint_in_words(blueprint: Blueprint) -> str:
     config, words = blueprint.config, blueprint.kind.__name__
     size = config.get("kernel_size", config.get("pool_size"))
     words += f" {describe_size(tuple(size))}" if isinstance(size, (tuple, list)) else ""
+    words += f", {config['units']} units" if blueprint.kind is keras.layers.Dense else ""
     return words + (f", {config['filters']} filters" if "filters" in config else "")

@@ -1,4 +1,9 @@
-"""Dense layers: the convolutions that compute them at every window."""
+"""Dense layers: the convolutions that compute them at every window, or the layers themselves on every window.
+
+A convolution is what a Dense layer becomes, and on OpenVINO the fastest form. Keras's other backends run one with a
+very large kernel up to 60 times slower than the product of matrices it is; there a large Dense layer stays what it is,
+and reads the window of each cell, gathered into the channels by shifted crops (design/heads.md has the measurements).
+"""
 
 from __future__ import annotations
 
@@ -11,20 +16,25 @@ import numpy as np
 
 from fullyconv import _keras
 from fullyconv.rules.conv import class_of_rank
+from fullyconv.rules.flatten import unfolded
 from fullyconv.rules.pointwise import activated
 from fullyconv.rules.rule import Arrange, Decline, Map, Site, config_of, describe_size, slid
 
+LARGE = 2**20  # weights of a kernel from which on its form matters
+GATHERED = 128  # values a pixel of the image that may be gathered: as many as VGG16's first two convolutions return
+
 
 def dense(layer: keras.layers.Dense, x: Map, *, site: Site, **_: Any) -> Map:
-    """The convolution that computes a Dense layer at every window.
+    """The convolution that computes a Dense layer at every window, or the same layer on every window.
 
     given     (N, h*w*c) @ (h*w*c, u)               -> (N, u)
     result    (N, H, W, c) * kernel (h, w, c, u)    -> (N, H-h+1, W-w+1, u)
+    or        (N, H-h+1, W-w+1, h*w*c) @ (h*w*c, u) -> (N, H-h+1, W-w+1, u)
     """
     if _keras.is_quantized(layer):
         raise Decline("is quantized", "convert the float model, then quantize the result")
     if len(x.shape) == 1:
-        return _convolution(layer, x, site)
+        return _on_windows(layer, x, site) if _stays(layer, x, site) else _convolution(layer, x, site)
     if x.is_map and not x.channels_first:
         return _along_channels(layer, x, site)
     raise Decline(_mixes(x, "its last axis"), "move the channels last before it, or flatten")
@@ -59,6 +69,31 @@ def _contracts_last(layer: keras.layers.EinsumDense) -> bool:
     value, kernel = inputs.split(",")
     bias = set(layer.bias_axes or output[-1]) == {output[-1]}
     return bias and len(kernel) == 2 and value[-1] == kernel[0] and output == value[:-1] + kernel[1]
+
+
+def _stays(layer: keras.layers.Dense, x: Map, site: Site) -> bool:
+    """Whether the layer is large enough to stay one where that is wanted, and what it reads small enough to gather."""
+    if site.head != "dense" or x.channels_first:
+        return False
+    values = math.prod(x.size) * x.channels
+    apart = math.prod(a.stride for a in x.axes) / math.prod(factor for _, factor in x.fragments)
+    gathered = values if math.prod(x.size) > 1 else 0
+    return values * site.shape[-1] >= LARGE and gathered <= GATHERED * apart
+
+
+def _on_windows(layer: keras.layers.Dense, x: Map, site: Site) -> Map:
+    """The same layer on the window of every cell; its kernel's rows in the order of the map."""
+    arrange = {name: Arrange() for name in _keras.arrays(layer)}
+    arrange["kernel"] = Arrange(rows(x))
+    if math.prod(x.size) > 1:
+        site.note(
+            f"{site.name}: stays a Dense layer, on the {describe_size(x.size)} positions under each cell, which crops "
+            "gather; JAX, PyTorch and TensorFlow are slow at the convolution, which head='convolution' makes of it."
+        )
+    gathered = unfolded(x, site, ordered=False)
+    recipe = site.layer(type(layer), config_of(layer), gathered, source=layer, arrange=arrange)
+    units = site.shape[-1]
+    return gathered.then(recipe, channels=units, shape=site.shape, index=np.arange(units), dtype=site.dtype)
 
 
 def _convolution(layer: keras.layers.Layer, x: Map, site: Site) -> Map:

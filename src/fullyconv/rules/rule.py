@@ -232,6 +232,7 @@ class Site:
     key: int
     pool: str
     context: str
+    head: str
     contexts: frozenset[int]
     dense: tuple[int, ...] | None
     lattice: tuple[Any, ...] | None
