@@ -48,6 +48,13 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, [*arguments])
 
 
+def done_lines(*arguments: str) -> list[str]:
+    """What a command that succeeds prints."""
+    done = run(*arguments)
+    assert done.exit_code == 0, done.output
+    return done.stdout.splitlines()
+
+
 def failure(*arguments: str, code: int = 1) -> str:
     """What a command that fails says on stderr."""
     done = run(*arguments)
@@ -378,6 +385,14 @@ def test_heatmap_of_denser_maps(folder: Path):
     assert failure("heatmap", "fcn.keras", "photo.png", "-o", "map.png", "--stride", "1") == (
         "Error: 'fcn.keras' is converted already: --stride comes too late.\nGive the classifier, or no --stride."
     )
+
+
+def test_heatmap_up_to_a_layer_has_channels(folder: Path):
+    lines = done_lines("heatmap", "small.keras", "photo.png", "-o", "map.png", "--until", "pool")
+    assert [line.split()[1] for line in lines if "(rows " in line] == ["channel"] * 5
+    drawn = fullyconv.heatmap(fullyconv.convert(small(), until="pool"), "photo.png")
+    assert "<tr><th>channel</th>" in drawn._repr_html_()
+    assert drawn.label(3) == "channel 3"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from PIL import Image
 from typer.testing import Result
 
 import fullyconv
+from fullyconv.cli.targets import Targets
 from fullyconv.images import find_pictures
 from test_cli import failure, run
 from test_reading import colours
@@ -103,7 +104,90 @@ def test_pictures_of_one_name_in_two_folders_or_of_two_endings(folder: Path):
     }
 
 
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (["photos", "more"], ["photos/a_red.png", "photos/b_green.png", "more/a_red.png"]),
+        (["**/*.png"], ["more/a_red.png", "photos/a_red.png", "photos/b_green.png"]),
+        (["photos"], ["a_red.png", "b_green.png"]),
+        (["more/a_red.png"], ["a_red.png"]),
+    ],
+)
+@pytest.mark.parametrize("ending", ["csv", "json", "geojson"])
+def test_pictures_of_one_name_are_told_apart_by_their_folders(
+    folder: Path, given: list[str], names: list[str], ending: str
+):
+    Path("more").mkdir()
+    Image.open("photos/a_red.png").save("more/a_red.png")
+    lines = done(
+        "heatmap", "fcn.keras", *given, "--detections", f"d.{ending}", "--threshold", "0.9"
+    ).stdout.splitlines()
+    text = Path(f"d.{ending}").read_text()
+    found = {
+        "csv": lambda: [row["picture"] for row in csv.DictReader(text.splitlines())],
+        "json": lambda: [each["picture"] for each in json.loads(text)["pictures"]],
+        "geojson": lambda: [each["properties"]["picture"] for each in json.loads(text)["features"]],
+    }[ending]()
+    assert found == names
+    if len(names) > 1:
+        assert [line.split()[1] for line in lines if line.startswith("[")] == [f"{name}:" for name in names]
+
+
+def test_names_of_pictures_below_their_common_folder_or_as_they_are_given():
+    def called(*paths: str) -> list[str]:
+        return list(Targets([Path(path) for path in paths], True, None, None, None).called.values())
+
+    assert called("d/x/a.png", "d/y/z/a.png") == ["x/a.png", "y/z/a.png"]
+    assert called("../x/a.png", "../y/a.png") == ["x/a.png", "y/a.png"]
+    assert called("/d/a.png", "d/a.png") == ["/d/a.png", "d/a.png"]
+    assert called("a.png", "d/a.png") == ["a.png", "d/a.png"]
+
+
+def test_two_pictures_never_become_one_file(folder: Path):
+    for name in ("a/b", "a_b"):
+        Path(name).mkdir(parents=True)
+        Image.open("photos/a_red.png").save(f"{name}/c.png")
+    message = (
+        "Two pictures would have the overlay 'out/a_b_c.png.png'.\nDraw them one by one, each with an -o of its own."
+    )
+    assert failure("heatmap", "fcn.keras", "a/b", "a_b", "-o", "out") == f"Error: {message}"
+    message = "Two pictures would have the map 'm/a_b_c.png.npz'.\nDraw them one by one, each with a --map of its own."
+    assert failure("heatmap", "fcn.keras", "a/b", "a_b", "--map", "m/{name}.npz") == f"Error: {message}"
+
+
+def test_a_glob_leaves_out_what_is_no_picture_and_says_how_many(folder: Path):
+    lines = done("heatmap", "fcn.keras", "photos/*", "-o", "out").stdout.splitlines()
+    assert lines[0] == "'photos/*': 1 of 3 files left out, no pictures by their endings."
+    assert {path.name for path in Path("out").iterdir()} == {"a_red.png", "b_green.png"}
+    assert failure("heatmap", "fcn.keras", "photos/*.txt", "-o", "none") == (
+        f"Error: The pattern 'photos/*.txt' holds no picture {ENDINGS}; check the path."
+    )
+    assert failure("heatmap", "fcn.keras", "photos/readme.txt", "-o", "o.png") == (
+        "Error: 'photos/readme.txt' is not a picture that can be read here (PNG, JPEG, TIFF, WebP, BMP and GIF can)."
+    )
+
+
 # ----------------------------------------------------------------------------------------- maps, detections, values
+
+
+def test_folders_of_several_files_are_made(folder: Path):
+    done("heatmap", "fcn.keras", "photos", "-o", "out/deep", "--map", "maps/{name}/m.npz")
+    assert {path.name for path in Path("out/deep").iterdir()} == {"a_red.png", "b_green.png"}
+    assert {str(path) for path in Path("maps").rglob("*.npz")} == {"maps/a_red/m.npz", "maps/b_green/m.npz"}
+    lines = done("heatmap", "fcn.keras", "photos/a_red.png", "--map", "one/{name}.npz").stdout.splitlines()
+    assert lines[-1] == "Wrote one/a_red.npz."
+
+
+def test_per_class_keeps_windows_of_two_classes_in_one_place(folder: Path):
+    pixels = np.full((20, 28, 3), 60, np.uint8)
+    pixels[4:12, 8:16] = 255, 60, 250
+    Image.fromarray(pixels).save("magenta.png")
+    for options, wanted in (([], ["red"]), (["--per-class"], ["red", "blue"])):
+        arguments = ["magenta.png", "--threshold", "0.4", "--detections", "d.json", "-o", "o.png", *options]
+        lines = done("heatmap", "fcn.keras", *arguments).stdout.splitlines()
+        (found,) = json.loads(Path("d.json").read_text())["pictures"]
+        assert [each["label"] for each in found["detections"]] == wanted
+        assert [line.split()[1] for line in lines if "(rows 4..12, columns 8..16)" in line] == wanted
 
 
 def test_detections_and_map_of_one_picture(folder: Path):
@@ -196,6 +280,20 @@ ENDINGS = "(.png, .jpg, .jpeg, .tif, .tiff, .webp, .bmp, .gif)"
         (
             ["photos/a_red.png", "--detections", "d.xml"],
             "'d.xml' cannot be written: its name must end in .csv or .json or .geojson.",
+        ),
+        (["photos", "-o", "out", "--class", "9"], "There is no class 9; the model has 3, numbered from 0 to 2."),
+        (["photos", "-o", "out", "--labels", "no.txt"], "'no.txt' cannot be read: No such file or directory."),
+        (
+            ["photos", "-o", "out", "--detections", "no/d.csv"],
+            "'no/d.csv' cannot be written: there is no folder 'no'.\nCreate it first.",
+        ),
+        (
+            ["photos/a_red.png", "--map", "no/m.npz"],
+            "'no/m.npz' cannot be written: there is no folder 'no'.\nCreate it first.",
+        ),
+        (
+            ["photos", "--map", "fcn.keras/{name}.npz"],
+            "The folder 'fcn.keras' cannot be used: 'fcn.keras' is a file.\nGive another place with --map.",
         ),
         (["no*.png", "-o", "out"], f"The pattern 'no*.png' holds no picture {ENDINGS}; check the path."),
         (["empty", "-o", "out"], f"The folder 'empty' holds no picture {ENDINGS}; check the path."),

@@ -54,6 +54,9 @@ def test_overlapping_windows_of_two_classes_give_one_name_unless_told():
     values[1, 1, 0], values[1, 2, 1] = 0.9, 0.8
     assert [d.class_index for d in of(values).detections(0.5)] == [0]
     assert [d.class_index for d in of(values).detections(0.5, per_class=True)] == [0, 1]
+    apart = of(values, per_class=True)
+    assert [d.class_index for d in apart.detections(0.5)] == [0, 1]
+    assert [d.class_index for d in apart.detections(0.5, per_class=False)] == [0]
     assert [d.class_index for d in of(values).detections(0.5, 0.5)] == [0, 1]  # they share a third of their union
 
 
@@ -229,6 +232,10 @@ def test_detections_are_drawn_and_counted(found):
     drawn = Heatmap(found.map, found.grid, found.image, threshold=0.5)
     assert drawn._footer(2)[-1] == "Boxes: local maxima of at least 0.5; of those that overlap, the best."
     assert isinstance(drawn.picture(), Image.Image)
+    drawn = Heatmap(found.map, found.grid, found.image, threshold=0.5, per_class=True)
+    assert drawn._footer(2)[-1] == (
+        "Boxes: local maxima of at least 0.5; of those of one class that overlap, the best."
+    )
 
 
 def test_detection_is_public():

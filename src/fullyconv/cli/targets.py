@@ -111,10 +111,11 @@ class Targets:
                 f"'{self.maps.with_stem('{name}')}'."
             )
             raise OutputError(msg)
-        twice = [path for path, times in Counter(map(self.overlay, self.pictures)).items() if times > 1]
-        if self.output and twice:
-            msg = f"Two pictures would be drawn as '{twice[0]}'.\nDraw them one by one, each with an -o of its own."
-            raise OutputError(msg)
+        for what, option, place in (("overlay", "an -o", self.overlay), ("map", "a --map", self.map)):
+            path, times = Counter(map(place, self.pictures)).most_common(1)[0]
+            if path and times > 1:
+                remedy = f"Draw them one by one, each with {option} of its own."
+                raise OutputError(f"Two pictures would have the {what} '{path}'.\n{remedy}")
 
     def _folders(self, picture: Path) -> Iterator[tuple[Path, str]]:
         """The folders that are made for a picture, each with its option."""
