@@ -1,6 +1,6 @@
 """Ways to have the same map, each in a process of its own: what `measuring.workers` runs.
 
-Each takes the folder in which `prepare` has left `model.keras` and `image.npy`, and returns what to time. Those that
+Each takes the folder where `prepare` has left `model.keras` and `image.npy`, and returns what to time. Those that
 give a map leave it in `map.npy` (`ours`), or say how far theirs is from it.
 """
 
@@ -41,7 +41,7 @@ class Contestant:
 
 
 def prepare(folder: str, name: str, size: int) -> Contestant:
-    """Writes the network and the image."""
+    """Writes the network, then the image."""
     network(name).save(Path(folder, "model.keras"))
     np.save(Path(folder, "image.npy"), image(name, size))
     return Contestant(lambda: None)
@@ -110,6 +110,7 @@ def onnx_runtime(folder: str) -> Contestant:
     path = Path(folder, "fcn.onnx")
     fullyconv.export(fullyconv.convert(model), path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    path.unlink()
     name = session.get_inputs()[0].name
     return on_map(folder, lambda: session.run(None, {name: x})[0])
 

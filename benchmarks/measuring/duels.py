@@ -33,7 +33,8 @@ def duel(folder: Path, ours: Worker, backend: str, kind: str, rounds: int) -> Ro
 
 def backends(name: str, size: int, rounds: int) -> Row:
     """The map on the engine beside the best of Keras's other backends."""
-    with prepared(name, size) as folder, Worker("openvino", "ours", folder) as ours:
+    folder = prepared(name, size)
+    with Worker("openvino", "ours", folder) as ours:
         found = {backend: duel(folder, ours, backend, "our network", rounds) for backend in OTHERS}
     ran = {backend: row["ratio"] for backend, row in found.items() if "ratio" in row}
     if not ran:
@@ -47,7 +48,8 @@ def against_peer(name: str, size: int, backend: str, kind: str, rounds: int) -> 
 
     The limit is the ratio of the multiply-adds: of all windows and the map for a contestant that cuts windows, else 1.
     """
-    with prepared(name, size) as folder, Worker("openvino", "ours", folder) as ours:
+    folder = prepared(name, size)
+    with Worker("openvino", "ours", folder) as ours:
         row = duel(folder, ours, backend, kind, rounds)
         limit = ours.facts["limit"] if "batch" in row else 1.0
         return ours.facts | row | {"limit": limit} | shares(row, limit)

@@ -6,14 +6,13 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from measuring.store import environment
 
 BENCHMARKS = Path(__file__).parents[1]
+NETWORKS = BENCHMARKS.parent / "build" / "benchmarks"
 
 
 class WorkerError(RuntimeError):
@@ -73,15 +72,16 @@ class Worker:
         raise WorkerError(f"exit status {status}: {last}")
 
 
-@contextmanager
-def prepared(name: str, size: int) -> Iterator[Path]:
-    """A folder with a network, `model.keras`, and an image for it, `image.npy`, which goes away afterwards.
+def prepared(name: str, size: int) -> Path:
+    """A folder with a network, `model.keras`, and an image for it, `image.npy`, which is kept for the next row.
 
     Args:
         name: The network's name.
         size: Edge of the image in pixels.
     """
-    with tempfile.TemporaryDirectory(prefix="fullyconv-bench-") as name_of_folder:
-        folder = Path(name_of_folder)
+    folder = NETWORKS / f"{name}-{size}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "image.npy").exists():  # what is written last
         with Worker("openvino", "prepare", folder, name=name, size=size):
-            yield folder
+            pass
+    return folder
