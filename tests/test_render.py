@@ -80,6 +80,26 @@ def test_a_plane_is_interpolated_exactly():
     np.testing.assert_allclose(render.interpolate(values, (axis, axis), at, at), at[:, None] + 2 * at, rtol=1e-6)
 
 
+@pytest.mark.parametrize("edge", [320, 760, 2400])
+def test_the_picture_of_one_cell_peaks_at_its_windows_centre_and_falls_off_alike_on_both_sides(edge):
+    """Half-pixel right: a centre between two pixels is as bright on both, drawn smaller, larger or as it is."""
+    step = edge / 10
+    axes = (CellAxis(2 * step, step, 5), CellAxis(2 * step, step, 5))
+    values = np.zeros((5, 5))
+    values[1, 3] = 1
+    image = np.full((edge, edge, 3), 128, np.uint8)
+    factor = render.scale_of(image.shape, 1)
+    size = round(edge * factor)
+    area = photo_area(render.draw(image, [Panel(values, "x")], axes, SCALE), (size, size))[..., 0]
+    y, x = (round((2 + i) * step * factor) for i in (1, 3))
+    reach = round(step * factor)
+    around = area[y - reach : y + reach, x - reach : x + reach]
+    assert around.max() == area[y - 1, x - 1] == area[y, x]
+    assert np.abs(around - around[::-1]).max() <= 1
+    assert np.abs(around - around[:, ::-1]).max() <= 1
+    assert around[reach, 0] < around[reach, reach // 2] < around[reach, reach]
+
+
 def test_covered_is_half_a_stride_around_the_centres_within_the_picture():
     assert CellAxis(112.0, 32.0, 6).covered(400) == (96.0, 288.0)
     assert CellAxis(112.0, 32.0, 1).covered(224) == (96.0, 128.0)

@@ -252,7 +252,8 @@ def on_shifted_images(model, stride, data_format="channels_last"):
     wanted = (stride,) * rank if isinstance(stride, int) else stride
     assert dense.grid.stride == wanted
     size = tuple(int(high - low) + 3 * s for (low, high), s in zip(fields, steps, strict=True))
-    whole = nets.images([n + s for n, s in zip(size, steps, strict=True)], 3, 1, 907, data_format)
+    channels = model.inputs[0].shape[1 if data_format == "channels_first" else -1]
+    whole = nets.images([n + s for n, s in zip(size, steps, strict=True)], channels, 1, 907, data_format)
     cells = nets.to_last(dense.predict(whole), data_format)[0]
     shifts = list(itertools.product(*(range(0, s, k) for s, k in zip(steps, wanted, strict=True))))
     image = nets.to_last(whole, data_format)[0]
@@ -326,7 +327,10 @@ def test_random_nets(spec, data):
         own = [grid.stride for grid in keras.tree.flatten(fullyconv.plan(model).grids)]
         divisors = [[k for k in range(1, min(s) + 1) if all(n % k == 0 for n in s)] for s in zip(*own, strict=True)]
         stride = tuple(data.draw(st.sampled_from(ks), label="stride") for ks in divisors)
-        extra = [data.draw(st.integers(2 * k, 2 * k + 2), label="extra") for k in stride]
+        extra = [
+            data.draw(st.integers(k, k + min(s)), label="extra")
+            for k, s in zip(stride, zip(*own, strict=True), strict=True)
+        ]
         fcn = fullyconv.convert(model, stride=stride)
         assert fcn.exactness == "exact"
         on_windows(model, fcn, spec.data_format, extra, count=data.draw(st.integers(1, 2), label="batch"))
