@@ -29,8 +29,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     x = keras.Input((12, 12, 3))
     y = layers.Flatten()(layers.Conv2D(4, 3)(x))
     keras.Model(x, {"kind": layers.Dense(2)(y), "age": layers.Dense(1)(y)}, name="two").save(folder / "two.keras")
-    pinned = [keras.Input((9, 9, 3)), layers.Resizing(8, 8, name="scale"), layers.Flatten(), layers.Dense(2)]
-    keras.Sequential(pinned, name="pinned").save(folder / "pinned.keras")
+    pinned = [keras.Input((9, 9, 3), name="image"), layers.Resizing(8, 8, name="scale"), layers.Flatten(name="flat")]
+    keras.Sequential([*pinned, layers.Dense(2, name="answer")], name="pinned").save(folder / "pinned.keras")
     x = keras.Input((8, 8, 3))
     y = layers.Lambda(lambda t: t * 2, output_shape=(8, 8, 3), name="double")(x)
     keras.Model(x, layers.Dense(2)(layers.Flatten()(y)), name="code").save(folder / "code.keras")
@@ -118,8 +118,8 @@ REFUSED = {
     "plan small.keras --stride 3": (
         "A stride of 3 x 3 does not divide the stride 2 x 2 of 'small'.\nGive one of 1, 2, or one of them per axis."
     ),
-    "plan small.keras --until nothing": (
-        "'small' has no layer named 'nothing'.\n--until takes one of: input_layer, conv, pool, flatten, logits ..."
+    "plan pinned.keras --until nothing": (
+        "'pinned' has no layer named 'nothing'.\n--until takes one of: image, scale, flat, answer ..."
     ),
     "plan pinned.keras": (
         "1 of the 4 layers of 'pinned' cannot be made convolutional.\n"
