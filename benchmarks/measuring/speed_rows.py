@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from measuring.table import table, why_not
+from measuring.table import error, table, why_not
 
 Row = Mapping[str, Any]
 Rows = Mapping[str, Row]
@@ -65,8 +65,15 @@ def _peer(row: Row, name: str) -> list[str]:
         f"{row['share']['median']:.3g}",
         seconds(row["seconds"]["theirs"]["median"]),
         seconds(row["seconds"]["ours"]["median"]),
-        f"{row['difference']:.0e}" if row.get("difference") else "",
+        _difference(row),
     ]
+
+
+def _difference(row: Row) -> str:
+    """How far a peer's map is from ours; or that it has other cells."""
+    if "shape" in row:
+        return f"{' x '.join(map(str, row['shape']))} cells"
+    return error(row["difference"]) if "difference" in row else ""
 
 
 def headline(rows: Rows) -> str:
