@@ -72,7 +72,8 @@ def alike(x: Map, fragments: tuple[tuple[int, int], ...], site: Site) -> Map:
         return x.then(recipe, fragments=fragments)
     mine, theirs = _phases(x.fragments), _phases(fragments)
     if sorted(mine) != sorted(theirs):
-        raise Decline("merges maps of which one was made denser than the other", "choose another stride, or leave it out")
+        reason = "merges maps of which one was made denser than the other"
+        raise Decline(reason, "choose another stride, or leave it out")
     parts = site.operation(_ops.Split, {"indices_or_sections": count, "axis": 0}, x, suffix="fragments_apart")
     ordered = [parts.part(mine.index(phase)) for phase in theirs]
     recipe = site.operation(_ops.Concatenate, {"axis": 0}, ordered, suffix="fragments_ordered")
