@@ -386,15 +386,8 @@ def _of_any_size(tensor: Any) -> Any:
 
 
 def without_activation(layer: keras.layers.Layer) -> Visit:
-    """A copy of a layer that has an activation, without it; built when it is first called."""
-    twins: list[keras.layers.Layer] = []
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if not twins:
-            config = {**layer.get_config(), "activation": None}
-            twin, outputs = build_layer(type(layer), config, arrays(layer), args, kwargs)
-            twins.append(twin)
-            return outputs
-        return twins[0](*args, **kwargs)
-
-    return call
+    """A copy of a layer that has an activation, without it."""
+    twin = type(layer).from_config({**layer.get_config(), "activation": None})
+    twin.build_from_config(layer.get_build_config())
+    copy_weights(layer, twin)
+    return twin.__call__

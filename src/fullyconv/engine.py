@@ -1,18 +1,20 @@
 """Run any Keras model, at any batch and any image size, on the fastest kept engine installed.
 
 On Keras's openvino backend the model is traced to an OpenVINO graph, lowered to channels-first, and compiled in
-the precision asked for. On every other backend Keras's own `predict` runs it.
+the precision asked for. On every other backend Keras's own `predict` runs it: to have OpenVINO there, save the model and
+run it in a process with KERAS_BACKEND=openvino, as the commands do (design/heads.md says why).
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import keras
 import ml_dtypes
@@ -177,7 +179,8 @@ class _KerasRunner:
         self._model: Any = model
 
     def clear(self) -> None:
-        """Nothing is kept here."""
+        """Forget what was compiled."""
+        self.__dict__.pop("_jitted", None)
 
     def prepare(self, shapes: list[Shape]) -> Callable[[list[np.ndarray]], Any]:  # noqa: ARG002
         """What runs arrays of these shapes."""
@@ -189,8 +192,25 @@ class _KerasRunner:
         return self._model.predict(self._pack(arrays), batch_size=batch, verbose=0)
 
     def _call(self, arrays: list[np.ndarray]) -> Any:
+        if keras.backend.backend() == "jax":
+            return self._jitted([variable.value for variable in self._weights], arrays)
         with _no_gradients():
             return self._model(self._pack([keras.ops.convert_to_tensor(a) for a in arrays]))
+
+    @functools.cached_property
+    def _jitted(self) -> Callable[..., Any]:
+        """All of it compiled at once: JAX would else compile each operation for itself, at every size anew."""
+        import jax  # noqa: PLC0415  # present on this backend
+
+        def outputs(values: Sequence[Any], arrays: list[Any]) -> Any:
+            with keras.StatelessScope(state_mapping=list(zip(self._weights, values, strict=True))):
+                return self._model(self._pack(arrays))
+
+        return cast("Callable[..., Any]", jax.jit(outputs))
+
+    @property
+    def _weights(self) -> list[Any]:
+        return list(getattr(self._model, "weights", ()))
 
     def _pack(self, flat: list[Any]) -> Any:
         return keras.tree.pack_sequence_as(_structure(self._model), flat)
