@@ -1,8 +1,8 @@
 """Run any Keras model, at any batch and any image size, on the fastest kept engine installed.
 
 On Keras's openvino backend the model is traced to an OpenVINO graph, lowered to channels-first, and compiled in
-the precision asked for. On every other backend Keras's own `predict` runs it: to have OpenVINO there, save the model and
-run it in a process with KERAS_BACKEND=openvino, as the commands do (design/heads.md says why).
+the precision asked for. On every other backend Keras's own `predict` runs it: to have OpenVINO there, save the
+model and run it in a process with KERAS_BACKEND=openvino, as the commands do (design/heads.md says why).
 """
 
 from __future__ import annotations
