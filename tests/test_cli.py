@@ -118,9 +118,10 @@ def test_convert_options_reach_the_plan(folder: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(fullyconv, "plan", spy)
     options = ["--window", "12x10", "--pool", "drop", "--context", "global", "--until", "pool", "--skip", "resizing"]
+    options += ["--head", "dense"]
     assert run("convert", "small.keras", "-o", "fcn.keras", "--stride", "1x2", *options).exit_code == 0
     wanted = {"window": (12, 10), "pool": "drop", "context": "global", "until": "pool", "skip": ("resizing",)}
-    assert seen == wanted | {"stride": (1, 2)}
+    assert seen == wanted | {"stride": (1, 2), "head": "dense"}
 
 
 @pytest.mark.parametrize(("given", "stride"), [("1", (1, 1)), ("1x2", (1, 2))])

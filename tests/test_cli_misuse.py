@@ -138,6 +138,7 @@ REFUSED = {
         "    Write what it does with Keras layers or `keras.ops`."
     ),
     "convert fcn.keras -o again.keras": CONVERTED,
+    "plan fcn.keras": CONVERTED,
     "verify fcn.keras small.keras": CONVERTED,
     "report fcn.keras photo.png -o r.html": CONVERTED,
     "verify small.keras small.keras": PLAIN,

@@ -98,6 +98,13 @@ def _conversion(
         str | None, typer.Option(metavar="LAYER", help="Convert up to this layer and return its map.")
     ] = None,
     skip: Skip = None,
+    head: Annotated[
+        Literal["convolution", "dense"] | None,
+        typer.Option(
+            help="What large Dense layers become: convolutions, as on OpenVINO by default, or the same layers on the "
+            "windows that crops gather, which Keras runs faster on JAX, PyTorch and TensorFlow."
+        ),
+    ] = None,
 ) -> dict[str, Any]:
     """The options of a conversion, by name."""
     return {
@@ -107,6 +114,7 @@ def _conversion(
         "stride": stride,
         "until": until,
         "skip": tuple(skip or ()),
+        "head": head,
     }
 
 
