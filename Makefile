@@ -10,7 +10,7 @@ DEMO_FOLDER ?= demo-output
 # Hundreds of small networks run a few times each: what XLA spends on optimising them is never earned back.
 TESTING := TF_CPP_MIN_LOG_LEVEL=2 \
     XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true \
-    --xla_cpu_parallel_codegen_split_count=1" $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
+    --xla_cpu_parallel_codegen_split_count=1" $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 # A stamp names a set of packages that is installed, so that a second run starts at once.
 STAMP_VENV := $(VENV)/.stamp-venv

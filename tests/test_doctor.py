@@ -65,7 +65,7 @@ def test_it_imports_no_backend_but_openvino():
 
 def test_every_extra_is_known():
     extras = set(metadata.metadata("fullyconv").get_all("Provides-Extra") or ())
-    to_work_on_fullyconv = {"browser", "dev", "docs", "examples", "hub"}
+    to_work_on_fullyconv = {"bench", "browser", "dev", "docs", "examples", "hub"}
     assert extras - to_work_on_fullyconv == {*doctor.EXTRAS, *backend.PACKAGES} - {"openvino"}
 
 

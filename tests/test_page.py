@@ -340,8 +340,7 @@ def test_the_command_refuses_in_sentences(folder: Path):
     for arguments, message in (
         (
             ("fcn.keras", "photo.png", "-o", "report.html"),
-            "'fcn.keras' is converted already, and a report lays it beside its classifier.\n"
-            "Give the classifier it was converted from.",
+            "'fcn.keras' is converted already.\nGive the classifier that it was converted from as MODEL.",
         ),
         (
             ("small.keras", "photo.png", "-o", "report.png"),

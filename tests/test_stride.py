@@ -21,7 +21,7 @@ from test_pretrained import needs
 from test_random import passing_over_dull_nets, prepared
 
 # As in test_random: PyTorch compiles nothing, the others compile each network anew.
-EXAMPLES = {"torch": 14, "openvino": 6, "tensorflow": 6, "jax": 1}[nets.BACKEND]
+EXAMPLES = {"torch": 14, "openvino": 4, "tensorflow": 6, "jax": 1}[nets.BACKEND]
 numerical = pytest.mark.numerical
 PADDED = ("strided_same", "residual", "max_same", "same", "padded", "dilated", "average_same", "inception", "separable")
 

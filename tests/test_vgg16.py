@@ -26,12 +26,10 @@ def fcn(vgg16):
 
 
 @pytest.mark.numerical
-@pytest.mark.xdist_group("vgg16")
 def test_one_call_gives_the_classifier_at_the_window(vgg16, fcn):
     nets.check_native(vgg16, fcn)
 
 
-@pytest.mark.xdist_group("vgg16")
 def test_the_grid(fcn):
     grid = fcn.grid
     assert (grid.window, grid.stride) == ((224, 224), (32, 32))
@@ -41,7 +39,6 @@ def test_the_grid(fcn):
     assert grid.cell_to_box((2, 9)) == ((64, 288), (288, 512))
 
 
-@pytest.mark.xdist_group("vgg16")
 def test_512_pixels_give_ten_by_ten_answers(fcn):
     image = nets.images((512, 512), 3)
     y = fcn.predict(image)
@@ -55,7 +52,6 @@ def test_512_pixels_give_ten_by_ten_answers(fcn):
     nets.equal(y[0, cell, cell], shifted[0, cell - 1, cell - 1], float(np.ptp(y)))
 
 
-@pytest.mark.xdist_group("vgg16")
 def test_plan_answers_within_two_seconds(vgg16):
     start = time.perf_counter()
     plan = fullyconv.plan(vgg16)
@@ -63,7 +59,6 @@ def test_plan_answers_within_two_seconds(vgg16):
     assert plan.grids.stride == (32, 32)
 
 
-@pytest.mark.xdist_group("vgg16")
 def test_the_weights_are_those_of_the_source(vgg16, fcn):
     assert fcn.model.count_params() == vgg16.count_params()
     kernel = nets.to_numpy(vgg16.get_layer("fc1").kernel)
@@ -80,7 +75,6 @@ np.save(sys.argv[3], np.asarray(keras.ops.convert_to_numpy(model(np.load(sys.arg
 """
 
 
-@pytest.mark.xdist_group("vgg16")
 def test_the_file_opens_in_stock_keras(vgg16, fcn, tmp_path):
     image = nets.images((224, 224), 3, seed=3)
     path, given, got = tmp_path / "vgg16.keras", tmp_path / "in.npy", tmp_path / "out.npy"
