@@ -14,7 +14,7 @@ import nets
 import strategies
 
 # PyTorch compiles nothing: 220 networks there. The other backends compile each anew, and get the first of the same.
-EXAMPLES = {"torch": 110, "openvino": 6, "tensorflow": 12, "jax": 4}[nets.BACKEND]
+EXAMPLES = {"torch": 110, "openvino": 4, "tensorflow": 12, "jax": 4}[nets.BACKEND]
 SETTINGS = settings(
     max_examples=EXAMPLES,
     derandomize=True,

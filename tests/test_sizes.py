@@ -122,10 +122,10 @@ def _application(build, window, seed=0):
     [(keras.applications.Xception, (71, 71)), (keras.applications.NASNetMobile, (64, 32))],
     ids=["xception", "nasnetmobile"],
 )
-def test_large_networks_at_every_third_residue(build, window, tally):
+def test_large_networks_at_every_fifth_residue(build, window, tally):
     # Xception amplifies rounding. Of the seeds 0 to 4 this is the one whose logits move least when every pixel changes
     # by 5e-7 of itself: by 5.0e-6 of the largest; with seed 1 by 7.9e-6, too near to the tolerance of 1e-5.
     model = _application(build, window, seed=2)
     fcn = fullyconv.convert(model)
     nets.check_native(model, fcn, deep=True)
-    tally(nets.check_sizes(model, fcn, axes=(0,), every=3))  # `make zoo` takes them all
+    tally(nets.check_sizes(model, fcn, axes=(0,), every=5))  # `make zoo` takes them all

@@ -138,7 +138,7 @@ def test_a_classifier_in_a_classifier():
     check(keras.Sequential([front, inner, layers.Softmax()]), trunk)
 
 
-@pytest.mark.parametrize("name", ["MobileNetV3Small", "EfficientNetB0", "ResNet50V2"])
+@pytest.mark.parametrize("name", ["EfficientNetB0", "ResNet50V2"])
 def test_a_head_on_other_applications(name):
     window = SMALL[name][0]
     trunk = base(name, window, sized=name == "ResNet50V2")
