@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 
 import fullyconv
-from fullyconv import demo, page, pretrained
+from fullyconv import _keras, demo, page, pretrained
 from fullyconv.classifier_weights import save
 from fullyconv.geometry import Axis, Grid
 from fullyconv.images import read_image
@@ -71,6 +71,31 @@ def test_a_layer_to_skip_where_there_is_none():
     )
 
 
+def test_a_part_that_ends_in_several_outputs():
+    x = keras.Input((8, 8, 3))
+    y = keras.Model(x, [layers.ReLU()(x), layers.Conv2D(2, 3)(x)], name="pair")(x)
+    model = keras.Model(x, [layers.Flatten()(part) for part in y], name="net")
+    assert said(fullyconv.UnsupportedModelError, fullyconv.plan, model, until="pair") == (
+        "'pair' in 'net' has several outputs.\nThe `until` argument takes the name of a layer with one."
+    )
+
+
+def test_a_rule_that_moves_other_weights_than_its_layer_has():
+    """What says so to those who write rules."""
+    image = keras.KerasTensor((None, 2))
+    for name, text in (
+        ("kernel", "fc: weight kernel has shape (3, 3), expected (2, 4)"),
+        ("gamma", "fc has no weights named 'gamma'"),
+    ):
+        values = {name: lambda: np.zeros((3, 3), "float32")}
+        config = {"units": 4, "name": "fc"}
+        assert said(ValueError, _keras.build_layer, layers.Dense, config, values, (image,), {}) == text
+
+
+def test_a_walk_over_what_has_no_graph():
+    assert said(TypeError, _keras.walk, keras.Sequential(), (), print) == "Sequential has no graph to walk"
+
+
 # ---------------------------------------------------------------------------------------------------- FullyConv, Grid
 
 
@@ -79,6 +104,25 @@ def test_a_grid_of_one_output():
     with pytest.raises(fullyconv.GeometryError, match=r"\w") as caught:
         _ = fcn.grid
     assert str(caught.value) == "'two' has 2 outputs, each with a grid of its own.\nTake one from `.grids`."
+
+
+def test_a_window_that_the_file_contradicts(tmp_path: Path):
+    fullyconv.convert(small()).save(tmp_path / "fcn.keras")
+    assert said(fullyconv.WindowError, fullyconv.load, tmp_path / "fcn.keras", window=9) == (
+        "fcn.keras was made for a window of 12 x 10, not 9 x 9.\nLeave `window` out: the file knows it."
+    )
+
+
+def test_weights_that_fit_and_that_keras_cannot_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def load_weights(*_: Any) -> None:
+        raise ValueError("The file is\n  odd.")
+
+    path = tmp_path / "a.weights.h5"
+    small().save_weights(path)
+    monkeypatch.setattr(keras.Model, "load_weights", load_weights)
+    assert said(fullyconv.ModelFileError, fullyconv.convert_weights, small(), path, tmp_path / "fcn.keras") == (
+        f"Keras cannot load '{path}' into 'small': The file is odd.\nSave the weights again with the model."
+    )
 
 
 def test_values_for_another_number_of_axes():
@@ -100,6 +144,16 @@ def test_places_where_nothing_can_be_saved(tmp_path: Path):
 
 
 # ------------------------------------------------------------------------------------------ pictures, pages, the demo
+
+
+def test_a_layer_without_positions_on_a_picture():
+    x, beside = keras.Input((8, 8, 3)), keras.Input((4,))
+    pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(2, 3, name="conv")(x))
+    y = layers.Concatenate()([pooled, layers.Dense(2, name="beside")(beside)])
+    geometry = fullyconv.geometry(keras.Model([x, beside], y, name="net"))
+    assert said(fullyconv.GeometryError, geometry.picture, np.zeros((8, 8, 3), np.uint8), "beside") == (
+        "'beside' in 'net' cannot be drawn: it has no positions.\nGive a layer before it, such as 'conv'."
+    )
 
 
 def test_pictures_whose_scale_is_not_known():

@@ -263,6 +263,10 @@ def test_damaged_weight_files(path):
     assert said(path) == "'w.pth' is no PyTorch weight file: it does not begin with the magic number of one."
     weight_file(path, {"a": 3}, {})
     assert said(path) == "'w.pth' holds something else than named tensors."
+    block = Block("1", 2)
+    block.pid = (*block.pid[:5], "a view of another")
+    weight_file(path, {"a": Tensor(block, 0, (2,), (1,), False, OrderedDict())}, {"1": [1, 2]})
+    assert said(path) == "'w.pth' holds something else than plain tensors."
     path.unlink()
     assert said(path) == "'w.pth' cannot be read: No such file or directory."
 

@@ -209,7 +209,8 @@ def test_resizing_further_in_is_not_skipped():
     x = image()
     assert refusal(model(x, layers.Resizing(8, 8, name="fit")(conv(x))), skip="fit") == (
         "1 of the 5 layers of 'net' cannot be made convolutional.\n"
-        "  'fit' (Resizing, layer 2) is not the first layer that changes the size, and cannot be skipped." + UNTIL_CONV
+        "  'fit' (Resizing, layer 2) is not the first layer that changes the size, and cannot be skipped.\n"
+        "    Convert the part before it with `until`." + UNTIL_CONV
     )
 
 

@@ -261,7 +261,7 @@ def build_layer(
     with _created_with(layer, values):
         outputs = layer(*args, **kwargs)
     if values:
-        raise ValueError(f"{layer.name} has no weights named {sorted(values)}")
+        raise ValueError(f"{layer.name} has no weights named {', '.join(map(repr, sorted(values)))}")
     return layer, outputs
 
 

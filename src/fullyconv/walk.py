@@ -278,7 +278,8 @@ def _without_training(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 def _rerooted(layer: Any, x: Map, site: Site) -> Map:
     """The map behind a leading Resizing or CenterCrop that is left out: its size becomes the window."""
     if any((axis.stride, axis.field) != (1, (0, 1)) for axis in x.axes):
-        raise Decline("is not the first layer that changes the size, and cannot be skipped")
+        reason = "is not the first layer that changes the size, and cannot be skipped"
+        raise Decline(reason, "convert the part before it with `until`")
     size = site.shape[1:] if x.channels_first else site.shape[:-1]
     site.note(f"{site.name} ({type(layer).__name__}) was left out: bring images to the scale that it made.")
     axes = tuple(Axis(n) for n in size)

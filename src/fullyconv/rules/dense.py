@@ -16,7 +16,7 @@ import numpy as np
 
 from fullyconv import _keras
 from fullyconv.rules.conv import class_of_rank
-from fullyconv.rules.flatten import unfolded
+from fullyconv.rules.flatten import all_values, unfolded
 from fullyconv.rules.pointwise import activated
 from fullyconv.rules.rule import Arrange, Decline, Map, Site, config_of, describe_size, slid
 
@@ -37,7 +37,7 @@ def dense(layer: keras.layers.Dense, x: Map, *, site: Site, **_: Any) -> Map:
         return _on_windows(layer, x, site) if _stays(layer, x, site) else _convolution(layer, x, site)
     if x.is_map and not x.channels_first:
         return _along_channels(layer, x, site)
-    raise Decline(_mixes(x, "its last axis"), "move the channels last before it, or flatten")
+    raise Decline(_mixes(x), "move the channels last before it, or flatten")
 
 
 def einsum_dense(layer: keras.layers.EinsumDense, x: Map, *, site: Site, **_: Any) -> Map:
@@ -48,11 +48,11 @@ def einsum_dense(layer: keras.layers.EinsumDense, x: Map, *, site: Site, **_: An
         return _convolution(layer, x, site)
     if x.is_map and not x.channels_first:
         return _along_channels(layer, x, site)
-    raise Decline(_mixes(x, "its last axis"), "move the channels last before it, or flatten")
+    raise Decline(_mixes(x), "move the channels last before it, or flatten")
 
 
-def _mixes(x: Map, what: str) -> str:
-    return f"multiplies along {what} of a tensor of shape {x.shape}, which is not its channels"
+def _mixes(x: Map) -> str:
+    return f"multiplies along the last axis of a tensor of shape {x.shape}, which is not the channels of a map"
 
 
 def _along_channels(layer: keras.layers.Layer, x: Map, site: Site) -> Map:
@@ -113,9 +113,7 @@ def _convolution(layer: keras.layers.Layer, x: Map, site: Site) -> Map:
 
 def rows(x: Map) -> np.ndarray | None:
     """Which row of a Dense kernel belongs to each position of the map, or None where they are in order."""
-    positions = x.positions
-    if positions.size != math.prod(x.size) * x.channels:
-        raise Decline(f"reads only a part of a map of {describe_size(x.size)} positions", "")
+    positions = all_values(x, x.positions)
     inverse = np.empty_like(positions)
     inverse[positions] = np.arange(positions.size)
     return None if np.array_equal(positions, np.arange(positions.size)) else inverse

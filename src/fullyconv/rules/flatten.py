@@ -17,11 +17,20 @@ from fullyconv.rules.order import laid_out
 from fullyconv.rules.rule import Decline, Map, Recipe, Site, axes_of, describe_size, slid
 
 
+def all_values(x: Map, positions: np.ndarray) -> np.ndarray:
+    """The positions, which must be those of every value of the map: a user's rule may have forgotten its `index`."""
+    values = math.prod(x.size) * x.channels
+    if positions.size != values:
+        raise Decline(
+            f"reads {positions.size} values, where the map before it holds {values}",
+            "let the rule that returned the map give its `index` too, a position for each value",
+        )
+    return positions
+
+
 def _settled(x: Map, positions: np.ndarray) -> Map:
     """The map under new positions."""
-    if positions.size != math.prod(x.size) * x.channels:
-        raise Decline("keeps only some of the values", "rearrange all of them, or none")
-    return x.with_positions(positions)
+    return x.with_positions(all_values(x, positions))
 
 
 def flatten(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:

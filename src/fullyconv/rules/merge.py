@@ -69,7 +69,10 @@ def dot(layer: keras.layers.Dot, inputs: Sequence[Map], *, site: Site, **_: Any)
     """The product of two vectors, cell by cell: normalised if asked for, multiplied, and summed over the channels."""
     maps = agreed(list(inputs), site)
     if any(not x.is_vector or len(x.shape) != 1 for x in maps):
-        raise Decline(f"multiplies tensors of shapes {[x.shape for x in inputs]}", "merge vectors only")
+        raise Decline(
+            f"multiplies tensors of shapes {inputs[0].shape} and {inputs[1].shape}",
+            "give it vectors, such as those of a global pooling or a Dense layer",
+        )
     if layer.normalize:
         unit = {"axis": maps[0].channel_axis}
         parts = [site.layer(keras.layers.UnitNormalization, unit, x, suffix=f"unit{i}") for i, x in enumerate(maps)]
@@ -149,7 +152,7 @@ def agreed(maps: list[Map], site: Site) -> list[Map]:
     vectors = [x for x in several if math.prod(x.size) == 1]
     if math.prod(size) > 1 and vectors:
         site.contexts = site.contexts | frozenset().union(*(x.pools for x in vectors))
-    target = _common_grid([x for x in several if x.size == size], site)
+    target = _coarsest([x for x in several if x.size == size])
     maps = [x if _single(x) else _onto(x, target, site) for x in maps]
     fragments = max((x.fragments for x in maps), key=len)
     maps = [alike(x, fragments, site) for x in maps]
@@ -183,19 +186,17 @@ def _unmoved_alike(maps: list[Map], site: Site) -> list[Map]:
     return maps if alike else [unfolded(x, site) if not x.is_vector else x for x in maps]
 
 
-def _common_grid(maps: list[Map], site: Site) -> Map:
+def _coarsest(maps: list[Map]) -> Map:
     """The map with the coarsest grid, which the others can be brought to."""
-    first = max(maps, key=lambda x: x.axes[0].stride)
-    if any(x.size != first.size for x in maps):
-        raise Decline(f"merges maps of sizes {[describe_size(x.size) for x in maps]}", DIFFERENT_GRIDS)
-    return first
+    return max(maps, key=lambda x: x.axes[0].stride)
 
 
 def _onto(x: Map, target: Map, site: Site) -> Map:
     """The map on the target's grid: spread over its positions, or every n-th of its cells."""
     if x.size != target.size and math.prod(x.size) != 1:
         raise Decline(
-            f"merges maps of {describe_size(x.size)} and {describe_size(target.size)} positions", DIFFERENT_GRIDS
+            f"merges maps of {describe_size(x.size)} and {describe_size(target.size)} positions",
+            "give its inputs the same size, or pool one of them over all of its positions",
         )
     if x.size != target.size:
         return _spread(x, target, site)
@@ -250,7 +251,10 @@ def _cropped(maps: list[Map], site: Site) -> list[Map]:
                 shortest = x if shortest.axes[i].excess(x.axes[i]) > 0 else shortest
             several = [_crop(x, shortest, i, site) for x in several]
         except GeometryError as error:
-            raise Decline(f"cannot crop its inputs to one size: {error}", DIFFERENT_GRIDS) from error
+            raise Decline(
+                f"cannot crop its inputs to one size: {error}",
+                "merge them behind their poolings, or leave out the upsampling",
+            ) from error
     axes = several[0].axes
     for x in several[1:]:
         axes = tuple(a.meet(b) for a, b in zip(axes, x.axes, strict=True))

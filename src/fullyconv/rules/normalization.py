@@ -63,7 +63,7 @@ def _over_space(layer: keras.layers.Layer, x: Map, axes: tuple[int, ...], site: 
 def whole_image(x: Map, site: Site) -> Map:
     """The map, each cell of which depends on the whole image."""
     if site.dense is not None:
-        raise Decline("normalises over the whole image, which no fragment of it is", "leave stride out")
+        raise Decline("normalises over the whole image, so that its map cannot be made denser", "leave stride out")
     reasons = (*x.reasons, f"{site.name} normalises over the whole image")
     return x.then(x.recipe, axes=tuple(a.unbounded() for a in x.axes), reasons=reasons, approximate=True)
 
@@ -125,5 +125,6 @@ def spectral_normalization(layer: keras.layers.SpectralNormalization, x: Map, *,
     site.note(f"{site.name}: the kernel stays as training left it; SpectralNormalization acts only in training.")
     rule = _keras.rule_for(layer.layer, site.rules)
     if rule is None:
-        raise Decline(f"wraps a {type(layer.layer).__name__}, which has no rule")
+        kind = type(layer.layer).__name__
+        raise Decline(f"wraps a layer that has no rule ({kind})", f"say what that becomes: rules={{{kind}: rule}}")
     return rule(layer.layer, x, site=site)

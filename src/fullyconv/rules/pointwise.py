@@ -10,7 +10,7 @@ import numpy as np
 
 from fullyconv import _keras
 from fullyconv.rules.flatten import unfolded
-from fullyconv.rules.rule import Arrange, Decline, Map, Site, axes_of, config_of, describe_size, kept
+from fullyconv.rules.rule import Arrange, Decline, Map, Site, axes_of, config_of, describe_axes, describe_size, kept
 
 # Activations that look along an axis, the last one: the channels in channels_last, the width in channels_first.
 ALONG_AXIS = (
@@ -104,7 +104,10 @@ def for_channels(x: Map, constant: Any) -> Any:
     shape = (1,) * (len(x.shape) + 1 - array.ndim) + array.shape
     wrong = [n for axis, n in enumerate(shape) if n != 1 and not (axis and x.over_channels(axis))]
     if wrong or len(shape) != len(x.shape) + 1:
-        raise Decline(f"holds a constant of shape {array.shape} for a tensor of shape {x.shape}", "use one a channel")
+        raise Decline(
+            f"holds a constant of shape {array.shape} for a tensor of shape {x.shape}",
+            "give it one value, or one a channel",
+        )
     return array.reshape((-1,) + (1,) * x.rank) if x.channels_first else array.ravel()
 
 
@@ -112,7 +115,7 @@ def need_channels(x: Map, axes: Sequence[int]) -> None:
     """Decline unless the axes (the batch counted) are the channels."""
     if not (len(axes) == 1 and x.over_channels(axes[0])):
         raise Decline(
-            f"works along axis {list(axes)} of a tensor of shape {x.shape}, which is not its channels",
+            f"works along {describe_axes(axes)} of a tensor of shape {x.shape}, not along its channels",
             "apply it to the channels of a map, or to a flattened tensor after a Dense",
         )
 

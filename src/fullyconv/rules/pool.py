@@ -18,7 +18,7 @@ from fullyconv.geometry import Axis
 from fullyconv.rules.conv import class_of_rank, each, reduced_axes, sizes_after, slide, zero_padded
 from fullyconv.rules.fragments import fragmented
 from fullyconv.rules.order import laid_out, need_format
-from fullyconv.rules.rule import Decline, Map, Pads, Recipe, Site, describe_size, slid
+from fullyconv.rules.rule import Decline, Map, Pads, Recipe, Site, describe_axes, describe_size, slid
 
 
 def max_pooling(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
@@ -177,7 +177,7 @@ def reduction(kind: str) -> Any:
             recipe = site.operation(type(op), config, x)
             return x.then(recipe, shape=site.shape, channels=1, dtype=site.dtype, index=index)
         raise Decline(
-            f"reduces the axes {axes} of a tensor of shape {x.shape}",
+            f"reduces {describe_axes(axes)} of a tensor of shape {x.shape}",
             "reduce over all spatial axes, or over the channels with keepdims=True",
         )
 

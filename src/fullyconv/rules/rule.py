@@ -335,6 +335,12 @@ def describe_size(size: tuple[Number, ...]) -> str:
     return " x ".join(str(n) for n in size)
 
 
+def describe_axes(axes: Sequence[int]) -> str:
+    """Axes as text, such as axes 1 and 2."""
+    *before, last = map(str, axes)
+    return f"axes {', '.join(before)} and {last}" if before else f"axis {last}"
+
+
 def kept(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
     """The same layer, on the map: for everything that treats each value, or each channel, alike.
 
