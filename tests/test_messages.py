@@ -214,3 +214,11 @@ def test_a_conversion_that_does_not_hold(tmp_path: Path, monkeypatch: pytest.Mon
         "Error: 'back.keras' was not written: it does not answer as 'fcn.keras' does at its window."
     )
     assert not Path("back.keras").exists()
+
+
+def test_a_model_that_returns_a_single_line():
+    x = keras.Input((8, 8, 1), name="image")
+    assert said(fullyconv.UnsupportedModelError, fullyconv.plan, keras.Model(x, x[0, :, 0, 0], name="net")) == (
+        "'net' returns a single line of a map, which is no map of answers.\n"
+        "Let it return the map, or what a layer makes of it."
+    )

@@ -207,6 +207,14 @@ REFUSED: dict[str, tuple[Callable[[], Built], str]] = {
         net(lambda x: ops.concatenate([x, layers.MaxPooling2D(3, strides=1, padding="same")(x)], axis=0)),
         "concatenates along the batch.\nConcatenate channels.",
     ),
+    "a concatenation of an image with itself": (
+        net(lambda x: ops.concatenate([x, x], axis=0)),
+        "concatenates along the batch.\nConcatenate channels.",
+    ),
+    "one channel and a constant of several": (
+        net(lambda x: ops.add(x, np.ones(3)), size=(8, 8, 1)),
+        "makes 3 channels of one.\nUse a Dense layer or a 1x1 convolution.",
+    ),
     "a product of maps": (
         net(lambda x: layers.Dot(axes=-1)([x, x])),
         "multiplies tensors of shapes (8, 8, 2) and (8, 8, 2).\n"

@@ -83,6 +83,11 @@ class Walk:
         if self.options["until"] is not None:
             outputs = [self._found()]
         self._report(outputs)
+        if any(isinstance(x, Places) for x in outputs):
+            raise UnsupportedModelError(
+                f"{self.model.name!r} returns a single line of a map, which is no map of answers.\n"
+                f"Let it return the map, or what a layer makes of it."
+            )
         image = next(x for x in self.inputs if x.axes)
         sites = [self._site("output", x.shape, x.dtype) for x in outputs]
         return [interleaved(unfolded(x, site), image, site) for x, site in zip(outputs, sites, strict=True)]

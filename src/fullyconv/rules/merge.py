@@ -59,10 +59,9 @@ def _of_fragments(op: Any, inputs: Sequence[Map], site: Site) -> Map:
         axes = tuple(a.joined(len(inputs)) if j == i else a for j, a in enumerate(first.axes))
         return first.then(recipe, axes=axes, apart=False, fragments=tuple(rest))
     moved = [i for i, (a, b) in enumerate(zip(first.axes, inputs[1].axes, strict=True)) if a.field != b.field]
-    if len(moved) > 1:
+    if len(moved) != 1:
         raise Decline("concatenates along the batch", "concatenate channels")
-    added = ((moved[0], len(inputs)),) if moved else ()
-    return first.then(recipe, fragments=(*first.fragments, *added))
+    return first.then(recipe, fragments=(*first.fragments, (moved[0], len(inputs))))
 
 
 def dot(layer: keras.layers.Dot, inputs: Sequence[Map], *, site: Site, **_: Any) -> Map:
@@ -91,7 +90,10 @@ def elementwise_merge(op: Any, a: Any, b: Any, *, site: Site, **_: Any) -> Map:
             raise Decline(f"broadcasts shapes {a.shape} and {b.shape}", "reshape both to the same rank")
         maps = agreed(maps, site)
         return _merged(maps, site.operation(type(op), {}, *maps), site)
-    x = maps[0] if np.size(b if a is maps[0] else a) == 1 else unfolded(maps[0], site)
+    size = np.size(b if a is maps[0] else a)
+    x = maps[0] if size == 1 else unfolded(maps[0], site)
+    if size > 1 and x.channels == 1:
+        raise Decline(f"makes {size} channels of one", "use a Dense layer or a 1x1 convolution")
     args = [x if arg is maps[0] else for_channels(x, arg) for arg in (a, b)]
     return x.then(site.operation(type(op), {}, *args), dtype=site.dtype)
 
