@@ -128,12 +128,24 @@ def _messages() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in sorted(SOURCE.rglob("*.py")):
         tree = ast.parse(path.read_text())
+        tree = _Constants(tree).visit(tree)
         functions = {n.name: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
         for function in functions.values():
             for kind, text in _raised(function, functions):
                 if text not in found.setdefault(kind, []):
                     found[kind].append(text)
     return {kind: sorted(texts) for kind, texts in found.items() if texts}
+
+
+class _Constants(ast.NodeTransformer):
+    """Puts the constants of a module in the places of their names."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        named = [(n.targets[0], n.value) for n in tree.body if isinstance(n, ast.Assign)]
+        self.values = {n.id: v for n, v in named if isinstance(n, ast.Name) and isinstance(v, ast.Constant)}
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:  # how ast calls it
+        return self.values.get(node.id, node) if isinstance(node.ctx, ast.Load) else node
 
 
 def _raised(function: ast.FunctionDef, functions: dict[str, ast.FunctionDef]) -> Iterator[tuple[str, str]]:
