@@ -1,7 +1,7 @@
 """Dense layers: the convolutions that compute them at every window, or the layers themselves on every window.
 
 A convolution is what a Dense layer becomes, and on OpenVINO the fastest form. Keras's other backends run one with a
-very large kernel up to 60 times slower than the product of matrices it is; there a large Dense layer stays what it is,
+very large kernel many times slower than the product of matrices it is; there a large Dense layer stays what it is,
 and reads the window of each cell, gathered into the channels by shifted crops (design/heads.md has the measurements).
 """
 
