@@ -245,10 +245,11 @@ def test_a_head_of_maps_of_two_depths(tally):
 def on_shifted_images(model, stride, data_format="channels_last"):
     """The dense map against the plain network on the image shifted by each stride; gives the cells compared.
 
-    Cells are compared whose receptive field lies inside the shifted image.
+    Cells are compared whose window and receptive field lie inside the shifted image.
     """
     plain, dense = fullyconv.convert(model), fullyconv.convert(model, stride=stride)
-    steps, fields, rank = plain.grid.stride, plain.grid.receptive_field, len(plain.window)
+    rank, steps = len(plain.window), plain.grid.stride
+    fields = [(low, max(high, w)) for (low, high), w in zip(plain.grid.receptive_field, plain.window, strict=True)]
     wanted = (stride,) * rank if isinstance(stride, int) else stride
     assert dense.grid.stride == wanted
     size = tuple(int(high - low) + 3 * s for (low, high), s in zip(fields, steps, strict=True))
