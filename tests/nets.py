@@ -238,7 +238,7 @@ def to_numpy(x: Any, keep: bool = False) -> np.ndarray:
 
 def tensor(x: Any) -> Any:
     """An array as the backend's tensor. With its dtype said, JAX compiles nothing for it."""
-    return ops.convert_to_tensor(x, dtype=str(x.dtype))
+    return ops.convert_to_tensor(x, dtype=keras.backend.standardize_dtype(x.dtype))
 
 
 def run(model: Any, x: Any) -> Any:
