@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keras import layers
 from PIL import Image
@@ -18,7 +18,7 @@ import nets
 import strategies
 from fullyconv import pretrained
 from test_pretrained import needs
-from test_random import passing_over_dull_nets, prepared
+from test_random import SETTINGS, passing_over_dull_nets, prepared
 
 # As in test_random: PyTorch compiles nothing, the others compile each network anew.
 EXAMPLES = {"torch": 14, "openvino": 4, "tensorflow": 6, "jax": 1}[nets.BACKEND]
@@ -313,14 +313,7 @@ def test_at_its_own_stride_a_map_is_the_plain_one(trunk, tally):
 
 
 @numerical
-@settings(
-    max_examples=EXAMPLES,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    phases=(Phase.explicit, Phase.generate),
-    suppress_health_check=list(HealthCheck),
-)
+@settings(SETTINGS, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(strategies.specs(padded=False), st.data())
 def test_random_nets(spec, data):
     with passing_over_dull_nets():

@@ -9,14 +9,14 @@ import sys
 import keras
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from keras import layers
 
 import fullyconv
 import nets
 import strategies
-from test_random import _even_averages, passing_over_dull_nets, prepared
+from test_random import SETTINGS, _even_averages, passing_over_dull_nets, prepared
 from test_saving import OPEN
 from test_stride import head, on_shifted_images, refusal, some
 
@@ -181,14 +181,7 @@ def test_merges_of_other_fragments_are_refused_by_name():
 
 
 @numerical
-@settings(
-    max_examples=EXAMPLES,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    phases=(Phase.explicit, Phase.generate),
-    suppress_health_check=list(HealthCheck),
-)
+@settings(SETTINGS, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(strategies.specs(padded=True), st.data())
 def test_random_networks_that_pad(spec, data):
     """Each cell is that of the plain network on the shifted image, at any stride below its own."""

@@ -1,6 +1,6 @@
-"""VGG16's head in both forms, beside the classifier's own, on one backend: the table of heads.md.
+"""VGG16's head in both forms, beside the classifier's own, on one backend: the table of design/heads.md.
 
-    KERAS_BACKEND=jax python design/heads.py [--rounds 7] [--sizes 7 16 32]
+    KERAS_BACKEND=jax python benchmarks/heads.py [--rounds 7] [--sizes 7 16 32]
 
 The head reads a map of `size` x `size` positions with 512 channels, which one convolution and a pooling make of the
 image in place of VGG16's trunk, through Keras's own `predict`. Prints a Markdown table: milliseconds of each form,
@@ -29,10 +29,10 @@ def main() -> None:
     options = parser.parse_args()
     model = head()
     forms = {form: fullyconv.convert(model, head=form).model for form in ("convolution", "dense")}
-    print("| backend | map | classifier | convolution | Dense | convolution / Dense |\n|---|---|---|---|---|---|")  # noqa: T201
+    print("| backend | map | classifier | convolution | Dense | convolution / Dense |\n|---|---|---|---|---|---|")
     for size in options.sizes:
         timed = forms if size > 7 else {"classifier": model, **forms}
-        print(row(size, measured(timed, size, options.rounds)), flush=True)  # noqa: T201
+        print(row(size, measured(timed, size, options.rounds)), flush=True)
 
 
 def head() -> keras.Model:
