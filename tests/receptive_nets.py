@@ -147,11 +147,14 @@ def make_positive(model: keras.Model, seed: int = 0) -> keras.Model:
 
 
 def _set_positive(layer: keras.Layer, variable: Any, rng: np.random.Generator) -> None:
-    if "kernel" in variable.name:
+    if any(name in variable.name for name in ("bias", "beta", "mean")):
+        variable.assign(np.zeros(variable.shape, "float32"))
+    elif "variance" in variable.name:
+        variable.assign(np.ones(variable.shape, "float32"))
+    elif (
+        "float" in variable.dtype
+    ):  # ones would leave a LayerNormalization no variance
         variable.assign(rng.uniform(0.5, 1.5, variable.shape).astype("float32"))
-    elif "float" in variable.dtype:
-        ones = not any(name in variable.name for name in ("bias", "beta", "mean"))
-        variable.assign((np.ones if ones else np.zeros)(variable.shape, "float32"))
 
 
 def seen_by(fcn: Any, layer: Any, width: int, border: int = 0, axis: int = 0) -> None:
@@ -195,6 +198,7 @@ def perturbed(model: keras.Model, fcn: Any, layer: Any, axis: int = 0) -> tuple[
     outside, first, last = other.copy(), base.copy(), base.copy()
     outside[start:end] = base[start:end]
     first[start], last[end - 1] = 30 * other[start], 30 * other[end - 1]
-    batch = np.stack([np.moveaxis(image, 0, axis) for image in (base, outside, first, last)])
-    cells = nets.run(fcn.model, batch).take(cell, 1 + axis)
+    seen = nets.Runner(fcn.model)  # one image after another: a field of tens of thousands of pixels fills the memory
+    maps = [seen(np.moveaxis(image, 0, axis)[None]) for image in (base, outside, first, last)]
+    cells = np.concatenate(maps).take(cell, 1 + axis)
     return tuple(np.abs(cells[1:] - cells[0]).reshape(3, -1).max(1) / np.abs(cells[0]).max())

@@ -12,4 +12,4 @@ PAGE = Path(__file__).parents[2] / "docs" / "zoo.md"
 
 def write() -> None:
     """Write the page from the results there are."""
-    write_page(PAGE, *(Store(name, "").read() for name in ("zoo", "hub", "context")))
+    write_page(PAGE, *(Store(name, "").read() for name in ("zoo", "receptive", "hub", "context")))

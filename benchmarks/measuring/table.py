@@ -34,6 +34,10 @@ The field is how many pixels one cell sees. It is larger than the window in all 
 *exact*, all are equal to the classifier at the window. The cause is layers that pad and, for *approximate*, contexts.
 A context is a squeeze-and-excite: with the default `context="window"` it widens the field at every block
 (`benchmarks/context.py` measures what it costs).
+
+What **cells see** was found by changing pixels, on each network built for small images and up to its last map: a line
+of pixels is answered by the cells whose field it is in and by no other (*exactly it*). A context does not show that
+way; there, changing every pixel outside a cell's field changes nothing (*nothing outside it*).
 """
 
 MEASURED = """
@@ -69,23 +73,29 @@ weights, and converts it; it needs `pip install '.[hub]'`, which brings all of T
 made of layers that call other layers in Python, where no graph can be read, and vision transformers.
 """
 
-GEOMETRY_COLUMNS = ("network", "window", "stride", "field", "exactness", "contexts", "layers that pad", "parameters")
+GEOMETRY_COLUMNS = (
+    *("network", "window", "stride", "field", "cells see"),
+    *("exactness", "contexts", "layers that pad", "parameters"),
+)
 MEASURED_COLUMNS = ("network", "error", "rounding", "images apart", "windows", "reloaded")
 SIZES_COLUMNS = ("network", "cells", "residues", "at", "largest change", "seconds", "memory, MiB")
 HUB_COLUMNS = ("network", "becomes", "stride", "field", "error at the window")
 
 
-def write_page(path: Path, zoo: Row, hub: Row, contexts: Row) -> None:
+def write_page(path: Path, zoo: Row, fields: Row, hub: Row, contexts: Row) -> None:
     """Write the page.
 
     Args:
         path: Where it goes.
         zoo: What the result file of `keras.applications` says.
+        fields: That of what cells see.
         hub: That of KerasHub.
         contexts: That of squeeze-and-excite.
     """
     rows = {name: zoo["rows"].get(name, {"model": name}) for name in CLASSIFIERS}
-    parts = [HEAD, GEOMETRY, table(GEOMETRY_COLUMNS, map(geometry, rows.values()))]
+    seen = {name: row.get("sees", why_not(row)) for name, row in fields["rows"].items()}
+    lines = [geometry(row, seen.get(name, "not measured yet")) for name, row in rows.items()]
+    parts = [HEAD, GEOMETRY, table(GEOMETRY_COLUMNS, lines), "\n", record(fields)]
     parts += [MEASURED, table(MEASURED_COLUMNS, map(measured, rows.values()))]
     parts += [SIZES, table(SIZES_COLUMNS, map(sizes, rows.values())), "\n", record(zoo)]
     if contexts["rows"]:
@@ -101,14 +111,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def geometry(row: Row) -> list[str]:
-    """The line of one network in the first table."""
+def geometry(row: Row, seen: str) -> list[str]:
+    """The line of one network in the first table, and what its cells were seen to see."""
     if "stride" not in row:
         return [row["model"], str(row.get("window", "")), why_not(row), *[""] * (len(GEOMETRY_COLUMNS) - 3)]
     low, high = row["field"]
     because = [str(row[kind] or "") for kind in ("contexts", "layers_that_pad")]
     size = f"{row['parameters'] / 1e6:,.1f} M"
-    return [row["model"], str(row["window"]), str(row["stride"]), f"{high - low:,}", row["exactness"], *because, size]
+    grid = [str(row["window"]), str(row["stride"]), f"{high - low:,}"]
+    return [row["model"], *grid, seen, row["exactness"], *because, size]
 
 
 def measured(row: Row) -> list[str]:
