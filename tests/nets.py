@@ -142,13 +142,18 @@ def spread_and_scale(model: keras.Model, data_format: str = "channels_last", see
 
 def _walk(model: keras.Model, x: Any, rng: np.random.Generator, done: set[int]) -> Any:
     def visit(operation: Any) -> Callable[..., Any]:
-        if isinstance(operation, keras.Model) and id(operation) in done:
+        if not _has_graph(operation):
+            return lambda *args, **kwargs: _visit(operation, args, kwargs, rng, done)
+        if id(operation) in done:
             return lambda *args, **kwargs: tensor(run(operation, to_numpy(args[0])))
-        if isinstance(operation, keras.Model):
-            return lambda *args, **kwargs: _walk(operation, args[0], rng, done)
-        return lambda *args, **kwargs: _visit(operation, args, kwargs, rng, done)
+        return lambda *args, **kwargs: _walk(operation, args[0], rng, done)
 
     return _through(model, x, visit)
+
+
+def _has_graph(operation: Any) -> bool:
+    """Whether it is a model whose graph can be walked; the `call` of a subclassed one is Python."""
+    return isinstance(operation, keras.Sequential) or hasattr(operation, "_run_through_graph")
 
 
 def _through(model: keras.Model, x: Any, visit: Callable[[Any], Callable[..., Any]]) -> Any:
@@ -290,7 +295,7 @@ def _has_rank_three(model: Any) -> bool:
 
 def _operations_of(model: Any) -> list[Any]:
     """The operations of a model and of those inside it; of a layer, itself."""
-    if not isinstance(model, keras.Model):
+    if not _has_graph(model):
         return [model]
     graph = model._functional if isinstance(model, keras.Sequential) else model
     return [o for inner in graph._operations for o in _operations_of(inner)]
@@ -300,7 +305,7 @@ def _step_by_step(model: Any, x: Any) -> Any:
     """The outputs of a model whose operations are run one at a time, so that nothing can be fused."""
 
     def visit(operation: Any) -> Callable[..., Any]:
-        if isinstance(operation, keras.Model):
+        if _has_graph(operation):
             return lambda *args, **kwargs: _through(operation, args[0], visit)
         return lambda *args, **kwargs: _own_type(operation(*args, **kwargs))
 

@@ -151,9 +151,7 @@ def _set_positive(layer: keras.Layer, variable: Any, rng: np.random.Generator) -
         variable.assign(np.zeros(variable.shape, "float32"))
     elif "variance" in variable.name:
         variable.assign(np.ones(variable.shape, "float32"))
-    elif (
-        "float" in variable.dtype
-    ):  # ones would leave a LayerNormalization no variance
+    elif "float" in variable.dtype:  # ones would leave a LayerNormalization no variance
         variable.assign(rng.uniform(0.5, 1.5, variable.shape).astype("float32"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -93,14 +95,91 @@ def test_a_block_that_holds_attention():
     )
 
 
-def test_a_block_that_holds_layers():
+class Scaled(Block):
+    """A block with a weight of its own."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), name="scale")
+
+    def call(self, x):
+        return super().call(x) * self.scale
+
+
+class Unreadable(Block):
+    """A block that looks at its numbers."""
+
+    def call(self, x):
+        return super().call(x) * 2 if isinstance(x, keras.KerasTensor) and float(x[0, 0, 0, 0]) > 0 else x
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape)
+
+
+class OfTwo(Block):
+    """A block that is called on two maps."""
+
+    def call(self, x, y):
+        return super().call(x) + super().call(y)
+
+
+NO_GRAPH = """1 of the {count} layers of 'net' cannot be made convolutional.
+  'block' ({kind}, layer {place}) is a layer that has no rule, and {why}.
+    Build it with the functional API, or say what it becomes: rules={{{kind}: rule}}."""
+
+
+def test_a_block_with_a_weight_of_its_own():
     x = image()
-    inner = (layers.Conv2D(4, 1), layers.BatchNormalization(), layers.ReLU(), layers.Conv2D(4, 1), layers.Dropout(0.1))
-    assert refusal(model(x, Block(*inner, name="block")(conv(x)))) == (
+    text = NO_GRAPH.format(count=5, place=2, kind="Scaled", why="holds weights of its own beside its layers")
+    assert refusal(model(x, Scaled(layers.ReLU(), name="block")(conv(x)))) == text + UNTIL_CONV
+
+
+def test_a_block_that_looks_at_numbers():
+    x = image()
+    made = model(x, Unreadable(layers.ReLU(), name="block")(conv(x)))
+    assert re.sub(r"\(\w+Error: .*\)", "(...)", refusal(made)) == (
+        NO_GRAPH.format(
+            count=5,
+            place=2,
+            kind="Unreadable",
+            why="calls its layers in a way that cannot be read as a graph (...)",
+        )
+        + UNTIL_CONV
+    )
+
+
+def test_a_block_called_on_two_maps():
+    x = image()
+    y = conv(x)
+    text = NO_GRAPH.format(count=5, place=2, kind="OfTwo", why="is called with more than one argument")
+    assert refusal(model(x, OfTwo(layers.ReLU(), name="block")(y, y))) == text + UNTIL_CONV
+
+
+def test_a_resizing_inside_the_network():
+    x = image()
+    assert refusal(model(x, layers.Resizing(6, 6, name="half")(conv(x)))) == (
         "1 of the 5 layers of 'net' cannot be made convolutional.\n"
-        "  'block' (Block, layer 2) is a layer that has no rule, and calls the layers it holds (Conv2D, "
-        "BatchNormalization, ReLU, ...) in Python.\n"
-        "    Build them with the functional API, or say what it becomes: rules={Block: rule}." + UNTIL_CONV
+        "  'half' (Resizing, layer 2) pins the size of a map inside the network.\n"
+        "    Convert the part before it with `until`." + UNTIL_CONV
+    )
+
+
+class Tokens(Block):
+    """A block that counts positions where Keras does not know how many images there are."""
+
+    def call(self, x):
+        count = ops.shape(x)[0]
+        return ops.reshape(super().call(x), (count, -1, x.shape[-1]))
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((None, x.shape[1] * x.shape[2], x.shape[3]))
+
+
+def test_a_reshape_to_unknown_sizes():
+    x = image()
+    classifier = model(x, layers.GlobalAveragePooling1D()(Tokens(layers.ReLU(), name="tokens")(conv(x))))
+    assert (
+        "makes sizes that are not known before it runs.\n    Write them as numbers, -1 for the batch only."
+        in refusal(classifier)
     )
 
 
@@ -141,15 +220,9 @@ def test_a_subclassed_model():
     subclassed.build((None, *WINDOW))
     assert refusal(subclassed, fullyconv.UnsupportedModelError) == (
         "'mine' (Subclassed) is a subclassed model: its layers are called in Python, which cannot be read as a graph.\n"
-        "Build it with the functional API (keras.Model(inputs, outputs)), or convert the functional models inside."
+        "Where its `call` is made of layers and keras.ops, this is a Functional model of the same layers and weights:\n"
+        "  x = keras.Input((height, width, channels)); keras.Model(x, model.call(x))"
     )
-
-
-def test_a_subclassed_model_inside():
-    x = image()
-    text = refusal(keras.Model(x, Subclassed()(conv(x)), name="net"))
-    assert text.startswith("1 of the 3 layers of 'net' cannot be made convolutional.\n  'mine' (Subclassed, layer 2) ")
-    assert "subclassed model" in text
 
 
 class Doubled(layers.Dense):

@@ -45,10 +45,7 @@ MEASURED = """
 
 - **Error**: the largest difference from the classifier at the window, of the largest logit, both through the engine;
   1e-5 is allowed. **Rounding**: how far the classifier's own logits move when every pixel changes by one unit in its
-  last place. Random networks of many contexts amplify rounding, so that no two ways to compute them agree much better.
-  At large windows the classifier itself is the less exact of the two: OpenVINO's mean over a whole map of 190 x 190 is
-  off by 9e-6, the poolings of a window by 4e-7. EfficientNetB4, whose error is the largest, is 1.1e-4 from jax and
-  torch as a classifier in the engine, and 2e-5 as a converted network.
+  last place: deep random networks amplify rounding, so that no two ways to compute them agree much better.
 - **Images apart**: how many times larger than the error the difference between two images is.
 - **Windows**: of 25 or 9 windows cut out of a photo, the share for which map and classifier name the same class among
   1,000. With random weights it says little: borders padded with zeros stand out as in no trained network.
@@ -69,8 +66,9 @@ HUB = """
 ## KerasHub
 
 `python benchmarks/zoo.py --hub` builds every convolutional image classifier and backbone of KerasHub small, with random
-weights, and converts it; it needs `pip install '.[hub]'`, which brings all of TensorFlow along. Refused are networks
-made of layers that call other layers in Python, where no graph can be read, and vision transformers.
+weights, and converts it; it needs `pip install '.[hub]'`, which brings all of TensorFlow along. Many of its networks
+are made of layers that call layers of their own; those are converted layer by layer. Refused are layers of its own that
+have weights and no rule, a resizing inside a network, and vision transformers.
 """
 
 GEOMETRY_COLUMNS = (

@@ -1,13 +1,12 @@
-"""The only file that touches Keras beyond its public layers: walking a graph, and a new layer from an old one.
+"""What touches Keras beyond its public layers: walking a graph, and a new layer from an old one.
 
-What is private here, and why there is no public way to it:
+Beside it only `_composite` (the graph inside a layer) and `_saved` (weight files) do. What is private here, and why
+there is no public way to it:
 
 - `Function._run_through_graph` with a `call_fn` interprets a graph call by call, with the arguments as recorded.
 - `Sequential._functional` is the graph of a Sequential model.
 - `keras.src.ops` holds the classes of the operations, which the public functions of `keras.ops` create unnamed.
 - `keras.src.applications` holds the custom layers of ConvNeXt and InceptionResNet.
-- `keras.src.saving` and `keras.src.legacy.saving` read weight files: split attributes, and no links out of the file.
-- `to_snake_case` makes the names by which layers are found in a `.weights.h5` file.
 """
 
 from __future__ import annotations
@@ -21,67 +20,70 @@ import keras
 import numpy as np
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
-from keras.src.legacy.saving import legacy_h5_format
-from keras.src.legacy.saving.legacy_h5_format import load_attributes_from_hdf5_group as listed
 from keras.src.models.functional import Functional
 from keras.src.ops import core as core_operations
 from keras.src.ops import nn as nn_operations
 from keras.src.ops import numpy as numpy_operations
 from keras.src.ops.function import Function
 from keras.src.ops.operation import Operation
-from keras.src.saving.saving_lib import safe_get_h5_dataset as safe_dataset
-from keras.src.saving.saving_lib import safe_get_h5_group as safe_group
-from keras.src.utils.naming import to_snake_case
+
+from fullyconv._composite import attention_in, inner_layers, traced, why_not
 
 __all__ = [
     "CustomScaleLayer",
     "LayerScale",
     "Operation",
     "StochasticDepth",
+    "attention_in",
     "core_operations",
-    "listed",
+    "inner_layers",
     "nn_operations",
     "numpy_operations",
-    "safe_dataset",
-    "safe_group",
-    "to_snake_case",
+    "why_not",
 ]
 
 Visit = Callable[..., Any]
+Rules = Mapping[type, Any] | None
 
 
 def graph_of(operation: Any) -> Function | None:
-    """The graph inside a model, or None for anything that is not a Sequential or Functional model."""
+    """The graph inside a Sequential or Functional model, or a layer that calls layers of its own; else None."""
     if isinstance(operation, keras.Sequential):
         plain = type(operation).call is keras.Sequential.call
         return operation._functional if plain and operation.built else None
-    if isinstance(operation, Functional):
-        return operation if type(operation).call is Functional.call else None
-    return operation if type(operation) is Function else None
+    if isinstance(operation, Functional) and type(operation).call is Functional.call:
+        return operation
+    return operation if type(operation) is Function else traced(operation)
 
 
 def _nothing(*_: Any) -> None:
     pass
 
 
-def walk(model: Any, inputs: Any, visit: Visit, leave: Visit = _nothing) -> Any:
+def graph_inside(operation: Any, whole: Rules) -> Function | None:
+    """The graph of an inner model or layer, unless its class has an entry in a table of rules."""
+    return None if whole and rule_for(operation, whole) is not None else graph_of(operation)
+
+
+def walk(model: Any, inputs: Any, visit: Visit, leave: Visit = _nothing, whole: Rules = None) -> Any:
     """Interpret a model: `visit(operation, *args, **kwargs)` is called for each call of its graph.
 
-    Inner models are inlined.
+    Inner models are inlined, and so are layers that call layers of their own.
 
     Args:
         model: A model with a graph.
         inputs: What stands for its input tensors, flat or in their structure.
         visit: Returns what stands for the outputs of the call.
         leave: Called with each operation or inner model, and what stands for its outputs.
+        whole: A table of classes; what has an entry in it is not inlined.
 
     Returns:
         What stands for the outputs, in the model's structure.
     """
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
-        inner = graph_of(operation) is not None
-        outputs = walk(operation, args[0], visit, leave) if inner else visit(operation, *args, **kwargs)
+        inner = graph_inside(operation, whole) is not None
+        outputs = walk(operation, args[0], visit, leave, whole) if inner else visit(operation, *args, **kwargs)
         leave(operation, outputs)
         return outputs
 
@@ -91,12 +93,12 @@ def walk(model: Any, inputs: Any, visit: Visit, leave: Visit = _nothing) -> Any:
     return graph._run_through_graph(keras.tree.flatten(inputs), call_fn=call)
 
 
-def operations_of(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every operation of a model with the name of the inner model it is in, inner models inlined."""
+def operations_of(model: Any, prefix: str = "", whole: Rules = None) -> Iterator[tuple[str, Any]]:
+    """Every operation of a model with the name of the inner model it is in, inner models inlined as `walk` does it."""
     graph = graph_of(model)
     for operation in graph.operations if graph is not None else ():
-        if graph_of(operation) is not None:
-            yield from operations_of(operation, operation.name)
+        if graph_inside(operation, whole) is not None:
+            yield from operations_of(operation, operation.name, whole)
         elif not (prefix and isinstance(operation, keras.layers.InputLayer)):
             yield prefix, operation
 
@@ -199,11 +201,6 @@ def value_of(variable: keras.Variable) -> np.ndarray:
     return value.copy() if keras.backend.backend() == "torch" else value
 
 
-def inner_layers(operation: Any) -> list[Any]:
-    """The layers that a layer holds, to any depth; none for an operation."""
-    return list(operation._flatten_layers(include_self=False)) if isinstance(operation, keras.layers.Layer) else []
-
-
 def is_quantized(layer: Any) -> bool:
     """Whether the layer computes with integer or float8 weights."""
     return getattr(getattr(layer, "dtype_policy", None), "quantization_mode", None) is not None
@@ -287,17 +284,6 @@ def clone(model: Any) -> Any:
 
     inputs = keras.tree.map_structure(entered, input_structure(model))
     return keras.models.clone_model(model, input_tensors=inputs)
-
-
-def own_weights(layer: keras.layers.Layer) -> list[Any]:
-    """The layer's weights, those of layers inside it left out, in the order in which Keras saves them."""
-    return [*layer._trainable_variables, *layer._non_trainable_variables]
-
-
-def load_legacy(group: Any, model: keras.Model, by_name: bool) -> None:
-    """Load weights in Keras 2's layout, in order or by the names of the model's layers."""
-    load = legacy_h5_format.load_weights_from_hdf5_group
-    (legacy_h5_format.load_weights_from_hdf5_group_by_name if by_name else load)(group, model)
 
 
 def output_operations(model: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from fullyconv import _keras
+from fullyconv import _keras, _saved
 from fullyconv.convert import FullyConv, convert
 from fullyconv.errors import ModelFileError, OutputError, WeightsError
 from fullyconv.model_files import open_model
@@ -110,17 +110,11 @@ def _owners(model: keras.Model) -> dict[int, str]:
     return {id(v): names[id(o)] for _, o in _keras.operations_of(model) for v in getattr(o, "weights", ())}
 
 
-def _numbered_slots(model: keras.Model, prefix: str = "") -> Iterator[Weight]:
+def _numbered_slots(model: keras.Model) -> Iterator[Weight]:
     """The arrays a model takes from a file in Keras 3's layout, at the places where it looks for them."""
-    used: dict[str, int] = {}
-    for layer in model.layers:
-        kind = _keras.to_snake_case(type(layer).__name__)
-        used[kind] = used.get(kind, -1) + 1
-        place = f"{prefix}layers/{kind}" + (f"_{used[kind]}" if used[kind] else "")
-        for v in _keras.own_weights(layer):
+    for place, layer in _saved.places(model):
+        for v in _saved.own_weights(layer):
             yield Weight(layer.name, v.name, place, tuple(v.shape), partial(_keras.value_of, v))
-        if _keras.graph_of(layer) is not None:
-            yield from _numbered_slots(layer, f"{place}/")
 
 
 def _grouped(weights: Sequence[Weight]) -> dict[str, list[Weight]]:
@@ -195,7 +189,7 @@ def _crossed(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
 def _automatic(name: str) -> bool:
     """Whether a layer's name is one that Keras makes from its class."""
     stem = re.sub(r"_\d+$", "", name)
-    return stem in {_keras.to_snake_case(kind) for kind in dir(keras.layers)}
+    return stem in {_saved.to_snake_case(kind) for kind in dir(keras.layers)}
 
 
 def _load(model: keras.Model, file: WeightFile, by_name: bool) -> None:
@@ -207,7 +201,7 @@ def _load(model: keras.Model, file: WeightFile, by_name: bool) -> None:
     try:
         if file.legacy:
             with opened(file.path) as hdf5:
-                _keras.load_legacy(legacy_root(hdf5), model, by_name)
+                _saved.load_legacy(legacy_root(hdf5), model, by_name)
         else:
             model.load_weights(file.path)
     except (ValueError, KeyError, OSError) as error:

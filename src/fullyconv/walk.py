@@ -66,7 +66,7 @@ class Walk:
     def __post_init__(self) -> None:
         self.rules = {**RULES, **(self.options["rules"] or {})}
         self.structure = need_graph(self.model)._outputs_struct
-        self.names = unique_names(self.model)
+        self.names = unique_names(self.model, self.options["rules"])
         self.taken = set(self.names.values())
         _check_skip(self.model, self.names, self.options["skip"])
         self.found: Any = None
@@ -75,7 +75,7 @@ class Walk:
     def maps(self) -> list[Map | Refused]:
         """What stands for each output, or for one that could not be had."""
         self.inputs = tuple(what_enters(self.model, self.options["window"]))
-        return keras.tree.flatten(_keras.walk(self.model, self.inputs, self.visit, self.leave))
+        return keras.tree.flatten(_keras.walk(self.model, self.inputs, self.visit, self.leave, self.options["rules"]))
 
     def run(self) -> list[Any]:
         """What stands for each output, ready to be built."""
@@ -128,6 +128,8 @@ class Walk:
         if self._skipped(operation, name):
             return _rerooted(operation, args[0], site)
         rule = _keras.rule_for(operation, self.rules)
+        if rule is None and _keras.rule_for(operation, REFUSED) == PINS and _is_inside(args[0]):
+            raise Decline("pins the size of a map inside the network", "convert the part before it with `until`")
         if rule is None:
             raise _no_rule(operation)
         if any(isinstance(x, Places) for x in keras.tree.flatten((args, kwargs))) and not isinstance(rule, OfPlaces):
@@ -237,7 +239,9 @@ def need_graph(model: Any) -> Any:
         raise UnsupportedModelError(
             f"{name!r} ({kind}) is a subclassed model: its layers are called in Python, "
             f"which cannot be read as a graph.\n"
-            f"Build it with the functional API (keras.Model(inputs, outputs)), or convert the functional models inside."
+            f"Where its `call` is made of layers and keras.ops, "
+            f"this is a Functional model of the same layers and weights:\n"
+            f"  x = keras.Input((height, width, channels)); keras.Model(x, model.call(x))"
         )
     raise UnsupportedModelError(
         f"Expected a keras.Model, but received {'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}.\n"
@@ -257,11 +261,11 @@ def _check_skip(model: Any, names: Mapping[int, str], asked: Iterable[str]) -> N
             )
 
 
-def unique_names(model: Any) -> dict[int, str]:
-    """A name for every operation, unique over all inner models."""
+def unique_names(model: Any, whole: _keras.Rules = None) -> dict[int, str]:
+    """A name for every operation, unique over all inner models; a class in the table `whole` has none inside it."""
     names: dict[int, str] = {}
     taken: set[str] = set()
-    for prefix, operation in _keras.operations_of(model):
+    for prefix, operation in _keras.operations_of(model, whole=whole):
         stems = (operation.name, f"{prefix}_{operation.name}")
         candidates = (f"{stem}_{i}" if i else stem for i in range(10**6) for stem in (stems if prefix else stems[:1]))
         if id(operation) not in names:
@@ -280,9 +284,14 @@ def _without_training(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if name not in ("training", "mask")}
 
 
+def _is_inside(x: Any) -> bool:
+    """Whether something has changed the size of the image, or mixed its pixels, before this map."""
+    return not isinstance(x, Map) or any((axis.stride, axis.field) != (1, (0, 1)) for axis in x.axes)
+
+
 def _rerooted(layer: Any, x: Map, site: Site) -> Map:
     """The map behind a leading Resizing or CenterCrop that is left out: its size becomes the window."""
-    if any((axis.stride, axis.field) != (1, (0, 1)) for axis in x.axes):
+    if _is_inside(x):
         reason = "is not the first layer that changes the size, and cannot be skipped"
         raise Decline(reason, "convert the part before it with `until`")
     size = site.shape[1:] if x.channels_first else site.shape[:-1]
@@ -297,38 +306,26 @@ def _no_rule(operation: Any) -> Decline:
     refused = _keras.rule_for(operation, REFUSED)
     if refused is not None and type(operation).__module__.startswith("keras."):
         return Decline(*refused)
-    if isinstance(operation, keras.Model):
-        return Decline(
-            "is a subclassed model, whose layers are called in Python and cannot be read as a graph",
-            "build it with the functional API: keras.Model(inputs, outputs)",
-        )
     parent = next((c for c in type(operation).__mro__ if c in RULES), None)
     if parent is not None:
         return Decline(
             f"is a {parent.__name__} with a `call` of its own, so the rule of {parent.__name__} does not hold",
             f"say what it is: rules={{{kind}: rule}}",
         )
-    inner = [type(layer).__name__ for layer in _keras.inner_layers(operation)]
-    attention = next((name for name in inner if "Attention" in name), None)
-    if attention is not None:
+    if _keras.attention_in(operation) is not None:
         return Decline(
-            f"holds {attention}, which mixes every position with every other",
+            _keras.why_not(operation),
             "convert the part before it with `until`; of a vision transformer, which is attention throughout, nothing "
             "can be: take a convolutional network in its place",
         )
-    if inner:
+    why = _keras.why_not(operation)
+    if why:
         return Decline(
-            f"is a layer that has no rule, and calls the layers it holds ({_some(inner)}) in Python",
-            f"build them with the functional API, or say what it becomes: rules={{{kind}: rule}}",
+            f"is a {'subclassed model' if isinstance(operation, keras.Model) else 'layer that has no rule'}, and {why}",
+            f"build it with the functional API, or say what it becomes: rules={{{kind}: rule}}",
         )
     what = "a layer" if isinstance(operation, keras.layers.Layer) else "an operation"
     return Decline(f"is {what} that has no rule", f"say what it becomes: rules={{{kind}: rule}}")
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    """The first few of the names, each once."""
-    distinct = list(dict.fromkeys(names))
-    return ", ".join(distinct[:most] + ["..."] * (len(distinct) > most))
 
 
 def in_words(recipes: Sequence[Recipe]) -> str:

@@ -21,7 +21,7 @@ from typing import IO, Any
 import h5py
 import numpy as np
 
-from fullyconv import _keras
+from fullyconv import _saved
 from fullyconv.errors import ModelFileError
 
 MEMBER = "model.weights.h5"
@@ -106,21 +106,21 @@ def _hdf5(source: Path | IO[bytes]) -> h5py.File:
 def legacy_root(file: h5py.File) -> Any:
     """The group of a file in Keras 2's layout that lists the layers; None where the layout is Keras 3's."""
     for root in (file, file.get("model_weights")):
-        if root is not None and _keras.listed(root, "layer_names"):
+        if root is not None and _saved.listed(root, "layer_names"):
             return root
     return None
 
 
 def _legacy(root: Any, path: Path) -> Iterator[Weight]:
     taken: set[str] = set()
-    for group in _keras.listed(root, "layer_names"):
-        names = _keras.listed(_keras.safe_group(root, group), "weight_names")
+    for group in _saved.listed(root, "layer_names"):
+        names = _saved.listed(_saved.safe_group(root, group), "weight_names")
         owners = [name.rpartition("/")[0].rpartition("/")[2] for name in names]
         several = len(set(owners)) > 1
         chosen = {owner: _unique(owner if several else group, group, taken) for owner in dict.fromkeys(owners)}
         for name, owner in zip(names, owners, strict=True):
             key = f"{root.name.strip('/')}/{group}/{name}".lstrip("/")
-            shape = _keras.safe_dataset(root, f"{group}/{name}").shape
+            shape = _saved.safe_dataset(root, f"{group}/{name}").shape
             last = name.rpartition("/")[2].partition(":")[0]
             yield Weight(chosen[owner], last, group, tuple(shape), partial(_array, path, key))
 
@@ -134,12 +134,12 @@ def _numbered(file: h5py.File, path: Path) -> Iterator[Weight]:
         place = place.lstrip("/")
         if last != "vars" or not _NO_LAYERS.isdisjoint(place.split("/")):
             continue
-        group = _keras.safe_group(file, key)
+        group = _saved.safe_group(file, key)
         name = group.attrs.get("name")
         arrays = sorted((n for n in group if n.isdigit()), key=int)
         layer = _unique(str(name), _above(file, place), taken) if arrays and name is not None else None
         for number in arrays:
-            shape = _keras.safe_dataset(group, number).shape
+            shape = _saved.safe_dataset(group, number).shape
             yield Weight(layer, None, place, tuple(shape), partial(_array, path, f"{key}/{number}"))
 
 
@@ -158,7 +158,7 @@ def _unique(name: str, prefix: str, taken: set[str]) -> str:
 
 def _array(path: Path, key: str) -> np.ndarray:
     with opened(path) as file:
-        data = _keras.safe_dataset(file, key)
+        data = _saved.safe_dataset(file, key)
         return np.array(data, dtype="bfloat16" if data.attrs.get("dtype") == "bfloat16" else None)
 
 

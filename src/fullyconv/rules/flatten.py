@@ -43,6 +43,8 @@ def flatten(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
 
 def reshape(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
     """Nothing, as long as a Dense or a layer over channels follows."""
+    if None in site.shape:
+        raise Decline("makes sizes that are not known before it runs", "write them as numbers, -1 for the batch only")
     return _settled(x, x.positions.reshape(site.shape))
 
 

@@ -323,7 +323,14 @@ def _recipes(inputs: Any) -> Any:
 
 def config_of(layer: keras.layers.Layer) -> dict[str, Any]:
     """A config of the layer that can be changed; without LoRA, which is folded into the kernel."""
-    config = dict(layer.get_config())
+    if type(layer) is keras.layers.Identity:  # Keras gives no config of one that was made with a dtype policy
+        return {"name": layer.name, "trainable": layer.trainable, "dtype": layer.dtype_policy.name}
+    try:
+        config = dict(layer.get_config())
+    except NotImplementedError:
+        raise Decline(
+            "has no `get_config` from which Keras could build it again", "give its class one, as saving it needs too"
+        ) from None
     if getattr(layer, "lora_enabled", False):
         for name in ("lora_rank", "lora_alpha"):
             config.pop(name, None)

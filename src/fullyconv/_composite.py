@@ -1,0 +1,78 @@
+"""The graph inside a layer that calls layers of its own in Python: its `call`, traced with symbolic tensors.
+
+Private here, since Keras has no public way to it: `_inbound_nodes` is how a layer was called; `_flatten_layers`,
+`_trainable_variables` and `_non_trainable_variables` tell its layers from what it holds itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import keras
+
+# By layer, since tracing adds a node to each layer inside it: once is enough. Also kept: why a layer has no graph.
+_known: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+
+def inner_layers(operation: Any) -> list[Any]:
+    """The layers that a layer holds, to any depth; none for an operation."""
+    return list(operation._flatten_layers(include_self=False)) if isinstance(operation, keras.layers.Layer) else []
+
+
+def attention_in(operation: Any) -> str | None:
+    """The class of a layer of attention that a layer holds, of those of Keras and KerasHub."""
+    kinds = [type(layer) for layer in inner_layers(operation)]
+    known = [kind.__name__ for kind in kinds if kind.__module__.split(".")[0] in ("keras", "keras_hub")]
+    return next((name for name in known if "Attention" in name), None)
+
+
+def traced(operation: Any) -> Any | None:
+    """The graph of a layer whose `call` is written by its user, of layers and `keras.ops`; None where there is none.
+
+    The layers in the graph are the very layers that it holds.
+    """
+    found = _traced(operation)
+    return None if isinstance(found, str) else found
+
+
+def why_not(operation: Any) -> str:
+    """Why such a layer has no graph, in words that follow its name; empty where it has one or holds no layers."""
+    found = _traced(operation)
+    return found if isinstance(found, str) else ""
+
+
+def _traced(operation: Any) -> Any | str | None:
+    if not _calls_layers(operation) or not getattr(operation, "_inbound_nodes", None):
+        return None
+    if operation not in _known:
+        _known[operation] = _trace(operation)
+    return _known[operation]
+
+
+def _calls_layers(operation: Any) -> bool:
+    """Whether it is a layer that holds others, and its `call` is not Keras's own, for which there are rules."""
+    if not inner_layers(operation):
+        return False
+    home = next(cls for cls in type(operation).__mro__ if "call" in vars(cls))
+    return not home.__module__.startswith("keras.")
+
+
+def _trace(layer: Any) -> Any | str:
+    attention = attention_in(layer)
+    if attention is not None:
+        return f"holds {attention}, which mixes every position with every other"
+    if layer._trainable_variables or layer._non_trainable_variables:
+        return "holds weights of its own beside its layers"
+    arguments = layer._inbound_nodes[0].arguments
+    settings = {name: value for name, value in arguments.kwargs.items() if name not in ("training", "mask")}
+    given, *rest = arguments.args or (None,)
+    if any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten((rest, settings))):
+        return "is called with more than one argument"
+    training = {"training": False} if layer._call_has_training_arg else {}
+    try:
+        inputs = keras.tree.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype), given)
+        return keras.Function(inputs, layer.call(inputs, *rest, **settings, **training))
+    except Exception as error:  # noqa: BLE001  anything may happen in a user's `call`
+        said = str(error).strip().splitlines() or [""]
+        return f"calls its layers in a way that cannot be read as a graph ({type(error).__name__}: {said[0]})"

@@ -1,0 +1,59 @@
+"""How Keras lays out weight files: the part of it that it has no public functions for.
+
+- `keras.src.saving` and `keras.src.legacy.saving` read them: split attributes, and no links out of the file.
+- `_walk_saveable` gives the attributes in which a layer looks for what it holds.
+- `to_snake_case` makes the names by which layers are found in a container.
+- `_trainable_variables` and `_non_trainable_variables` are a layer's own, in the order in which Keras saves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras.src.legacy.saving import legacy_h5_format
+from keras.src.legacy.saving.legacy_h5_format import load_attributes_from_hdf5_group as listed
+from keras.src.saving.saving_lib import _walk_saveable
+from keras.src.saving.saving_lib import safe_get_h5_dataset as safe_dataset
+from keras.src.saving.saving_lib import safe_get_h5_group as safe_group
+from keras.src.utils.naming import to_snake_case
+
+__all__ = ["listed", "safe_dataset", "safe_group", "to_snake_case"]
+
+
+def own_weights(layer: keras.layers.Layer) -> list[Any]:
+    """The layer's weights, those of layers inside it left out, in the order in which Keras saves them."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def places(layer: keras.layers.Layer, place: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
+    """A layer or model and all that it holds, each with the place where Keras 3 looks for its weights in a file."""
+    seen = set() if seen is None else seen
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    yield place, layer
+    for attribute, held in _walk_saveable(layer):
+        for name, inner in _layers_in(held):
+            yield from places(inner, "/".join(filter(None, (place, attribute, name))), seen)
+
+
+def _layers_in(held: Any) -> Iterator[tuple[str, Any]]:
+    """The layers that an attribute holds; in a container, each under a name made of its class and a number."""
+    if isinstance(held, keras.layers.Layer):
+        yield "", held
+        return
+    used: dict[str, int] = {}
+    contents = held.values() if isinstance(held, dict) else held if isinstance(held, (list, tuple)) else ()
+    for inner in contents:
+        if isinstance(inner, keras.layers.Layer):
+            kind = to_snake_case(type(inner).__name__)
+            used[kind] = used.get(kind, -1) + 1
+            yield kind + (f"_{used[kind]}" if used[kind] else ""), inner
+
+
+def load_legacy(group: Any, model: keras.Model, by_name: bool) -> None:
+    """Load weights in Keras 2's layout, in order or by the names of the model's layers."""
+    load = legacy_h5_format.load_weights_from_hdf5_group
+    (legacy_h5_format.load_weights_from_hdf5_group_by_name if by_name else load)(group, model)

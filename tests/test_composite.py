@@ -1,0 +1,197 @@
+"""Layers that call layers of their own, written as users write them, and models of them inside models."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import fullyconv
+import nets
+
+SIZE = 32
+
+
+@keras.saving.register_keras_serializable("tests")
+class Gate(layers.Layer):
+    """Squeeze-and-excite."""
+
+    def __init__(self, channels, **kwargs):
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.pool = layers.GlobalAveragePooling2D(keepdims=True)
+        self.reduce = layers.Dense(channels // 2, "relu")
+        self.expand = layers.Dense(channels, "sigmoid")
+
+    def call(self, x):
+        return x * self.expand(self.reduce(self.pool(x)))
+
+    def get_config(self):
+        return {**super().get_config(), "channels": self.channels}
+
+
+@keras.saving.register_keras_serializable("tests")
+class Block(layers.Layer):
+    """A residual block, with a dropout that it uses in training, and a gate or none."""
+
+    def __init__(self, channels, gated=False, **kwargs):
+        super().__init__(**kwargs)
+        self.channels, self.gated = channels, gated
+        self.convolutions = [
+            layers.Conv2D(channels, 3, strides=2, padding="same", use_bias=False),
+            layers.Conv2D(channels, 3, padding="same"),
+        ]
+        self.norm = layers.BatchNormalization()
+        self.gate = Gate(channels) if gated else None
+        self.shortcut = layers.Conv2D(channels, 1, strides=2)
+        self.dropout = layers.Dropout(0.3)
+
+    def build(self, shape):
+        self.call(keras.KerasTensor(shape))
+
+    def call(self, x, training=None):
+        y = ops.relu(self.norm(self.convolutions[0](x), training=training))
+        y = self.convolutions[1](y)
+        if self.gate is not None:
+            y = self.gate(y)
+        if training:
+            y = self.dropout(y, training=True)
+        return ops.relu(y + self.shortcut(x))
+
+    def get_config(self):
+        return {**super().get_config(), "channels": self.channels, "gated": self.gated}
+
+
+class Trunk(keras.Model):
+    """A model whose `call` is Python."""
+
+    def __init__(self):
+        super().__init__(name="trunk")
+        self.blocks = [Block(6, name="low"), Block(8, name="high")]
+
+    def call(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def classifier(*, gated=False, head=None):
+    """A classifier of two blocks, the second gated or not."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((SIZE, SIZE, 3))
+    y = Block(8, gated=gated, name="second")(Block(6, name="first")(x))
+    y = layers.Dense(4, name="answer")((head or layers.GlobalAveragePooling2D)()(y))
+    return nets.prepare(keras.Model(x, y, name="blocks"))
+
+
+@pytest.mark.numerical
+@pytest.mark.parametrize("head", [layers.GlobalAveragePooling2D, layers.Flatten])
+@pytest.mark.parametrize("gated", [False, True])
+def test_blocks_are_converted_layer_by_layer(gated, head, tally):
+    model = classifier(gated=gated, head=head)
+    fcn = fullyconv.convert(model)
+    assert fcn.exactness == ("approximate" if gated else "native")
+    nets.check_native(model, fcn)
+    tally(nets.check_sizes(model, fcn))
+
+
+@pytest.mark.numerical
+def test_a_subclassed_model_inside():
+    keras.utils.set_random_seed(0)
+    x = keras.Input((SIZE, SIZE, 3))
+    y = layers.Dense(4)(layers.GlobalMaxPooling2D()(Trunk()(x)))
+    model = nets.prepare(keras.Model(x, y))
+    nets.check_native(model, fullyconv.convert(model))
+
+
+@pytest.mark.numerical
+def test_denser():
+    model = classifier()
+    nets.check_native(model, fullyconv.convert(model, stride=2))
+
+
+def test_the_result_is_plain_keras(tmp_path):
+    """It loads without the classes of the blocks, whose code it no longer needs."""
+    fcn = fullyconv.convert(classifier(gated=True))
+    assert {type(layer).__module__.split(".")[0] for layer in fcn.model.layers} == {"keras"}
+    fcn.save(tmp_path / "fcn.keras")
+    image = nets.images((45, 40), 3)
+    with keras.saving.custom_object_scope({}):
+        loaded = keras.models.load_model(tmp_path / "fcn.keras")
+    np.testing.assert_array_equal(nets.run(loaded, image), nets.run(fcn.model, image))
+
+
+def test_the_source_is_traced_once():
+    """Each layer in a block has then been called once more, on symbols; its weights are what they were."""
+    model = classifier()
+    weights = [np.array(ops.convert_to_numpy(w)) for w in model.weights]
+    fullyconv.plan(model)
+    inner = [x for x in model._flatten_layers(include_self=False) if x not in model.layers]
+    calls = [len(x._inbound_nodes) for x in inner]
+    fullyconv.convert(model)
+    fullyconv.geometry(model)
+    assert [len(x._inbound_nodes) for x in inner] == calls
+    for before, now in zip(weights, model.weights, strict=True):
+        np.testing.assert_array_equal(before, ops.convert_to_numpy(now))
+
+
+def test_a_rule_of_the_users_comes_first():
+    """A table entry for the class of a block keeps it whole, to whatever the rule says."""
+    seen = []
+
+    def left_out(layer, x, **_):
+        seen.append(layer.name)
+        return x
+
+    x = keras.Input((SIZE, SIZE, 3))
+    model = keras.Model(x, layers.Dense(4)(layers.Flatten()(Gate(3, name="gate")(x))))
+    fcn = fullyconv.convert(model, rules={Gate: left_out})
+    assert seen
+    assert [type(layer).__name__ for layer in fcn.model.layers] == ["InputLayer", "Conv2D"]
+
+
+def test_until_a_block():
+    model = classifier()
+    fcn = fullyconv.convert(model, until="first")
+    block = model.get_layer("first")
+    image = nets.images((SIZE, SIZE), 3)
+    want = nets.run(keras.Model(model.input, block.output), image)
+    nets.equal_maps(want, nets.run(fcn.model, image), want)
+
+
+def test_names_tell_blocks_apart():
+    model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), Block(4, name="a"), Block(4, name="b"), layers.Flatten()])
+    for block in model.layers[:2]:
+        block.shortcut.name = "shortcut"
+    names = [step.name for step in fullyconv.plan(model).steps]
+    assert len(names) == len(set(names))
+    assert {"shortcut", "b_shortcut"} <= set(names)
+
+
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5", ".h5"])
+def test_weight_files(ending, tmp_path):
+    model, other = classifier(gated=True), keras.models.clone_model(classifier(gated=True))
+    path = tmp_path / f"weights{ending}"
+    (model.save_weights if "weights." in ending else model.save)(path)
+    fcn = fullyconv.convert_weights(other, path, tmp_path / "fcn.keras")
+    image = nets.images((45, 40), 3)
+    np.testing.assert_array_equal(nets.run(fcn.model, image), nets.run(fullyconv.convert(model).model, image))
+
+
+def test_round_trip():
+    model = classifier(gated=True)
+    fcn = fullyconv.convert(model)
+    for w in fcn.model.trainable_weights:
+        w.assign(ops.convert_to_numpy(w) * np.float32(1.1))
+    back = fullyconv.to_classifier(fcn, like=model)
+    assert [type(layer) for layer in back.layers] == [type(layer) for layer in model.layers]
+    image = nets.images((SIZE, SIZE), 3)
+    want = nets.run(fcn.model, image).reshape(1, 4)
+    assert np.abs(nets.run(back, image) - want).max() <= 1e-6 * np.abs(want).max()
+
+
+def test_geometry_looks_inside():
+    geometry = fullyconv.geometry(classifier())
+    first = next(layer for layer in geometry.layers if layer.kind == "Conv2D")
+    assert (first.stride, first.field_size) == ((2, 2), (3, 3))
