@@ -160,6 +160,38 @@ def test_until_a_block():
     nets.equal_maps(want, nets.run(fcn.model, image), want)
 
 
+class Pooled(layers.Layer):
+    """A layer that counts on the size it is called on."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.reduce = layers.Dense(3)
+
+    def call(self, x):
+        return self.reduce(ops.reshape(x, (-1, x.shape[1] // 4, 4, x.shape[2] * x.shape[3])))
+
+
+def used_twice(shared):
+    """A layer called on two sizes."""
+    x = keras.Input((SIZE, SIZE, 3))
+    y = shared(layers.Conv2D(3, 3, padding="same")(shared(x)))
+    return keras.Model(x, layers.Dense(4)(layers.Flatten()(y)))
+
+
+@pytest.mark.numerical
+def test_a_block_used_at_two_sizes():
+    model = nets.prepare(used_twice(Block(3)))
+    nets.check_native(model, fullyconv.convert(model))
+
+
+def test_a_block_that_counts_on_a_size_used_at_two():
+    x = keras.Input((SIZE, SIZE, 3))
+    shared = Pooled(name="pooled")
+    y = keras.layers.Concatenate()([layers.Flatten()(shared(t)) for t in (x, layers.AveragePooling2D((2, 1))(x))])
+    with pytest.raises(fullyconv.UnsupportedLayerError, match="cannot be read as a graph"):
+        fullyconv.plan(keras.Model(x, layers.Dense(4)(y)))
+
+
 def test_names_tell_blocks_apart():
     model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), Block(4, name="a"), Block(4, name="b"), layers.Flatten()])
     for block in model.layers[:2]:

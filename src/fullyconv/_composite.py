@@ -66,13 +66,19 @@ def _trace(layer: Any) -> Any | str:
         return "holds weights of its own beside its layers"
     arguments = layer._inbound_nodes[0].arguments
     settings = {name: value for name, value in arguments.kwargs.items() if name not in ("training", "mask")}
-    given, *rest = arguments.args or (None,)
-    if any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten((rest, settings))):
+    rest = arguments.args[1:]
+    if not arguments.args or any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten((rest, settings))):
         return "is called with more than one argument"
     training = {"training": False} if layer._call_has_training_arg else {}
     try:
-        inputs = keras.tree.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype), given)
+        inputs = keras.tree.map_structure(_common, *(node.arguments.args[0] for node in layer._inbound_nodes))
         return keras.Function(inputs, layer.call(inputs, *rest, **settings, **training))
     except Exception as error:  # noqa: BLE001  anything may happen in a user's `call`
         said = str(error).strip().splitlines() or [""]
         return f"calls its layers in a way that cannot be read as a graph ({type(error).__name__}: {said[0]})"
+
+
+def _common(first: Any, *others: Any) -> keras.KerasTensor:
+    """A tensor of the sizes that all have, so that a `call` which counts on one of several cannot be traced."""
+    shapes = zip(first.shape, *(t.shape for t in others), strict=True)
+    return keras.KerasTensor([n[0] if len(set(n)) == 1 else None for n in shapes], first.dtype)
