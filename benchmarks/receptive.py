@@ -6,7 +6,7 @@ Each network has a process of its own and is converted up to its last map. With 
 line of ones must be answered by the cells whose field it is in, and by no other. A context (squeeze-and-excite) does
 not show on zeros; on noise, changing all that is outside the field of a cell must leave it as it is, and at the first
 context a change of the field's first line and of its last must not. Both run on a strip of the image's width.
-Writes results/receptive.json and, from it, a column of docs/zoo.md. Half an hour; 8 GiB for EfficientNetB7.
+Writes results/receptive.json and, from it, a column of docs/zoo.md. A quarter of an hour.
 """
 
 from __future__ import annotations

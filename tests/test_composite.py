@@ -192,6 +192,51 @@ def test_a_block_that_counts_on_a_size_used_at_two():
         fullyconv.plan(keras.Model(x, layers.Dense(4)(y)))
 
 
+class Scaling(layers.Layer):
+    """A layer with a setting of its call."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.mix = layers.Conv2D(3, 1)
+
+    def call(self, x, factor=1.0):
+        return self.mix(x) * factor
+
+
+@pytest.mark.numerical
+def test_a_setting_of_the_call():
+    x = keras.Input((SIZE, SIZE, 3))
+    model = nets.prepare(keras.Model(x, layers.Dense(4)(layers.Flatten()(Scaling()(x, factor=3.0)))))
+    nets.check_native(model, fullyconv.convert(model))
+
+
+def test_different_settings_of_one_layer():
+    shared, x = Scaling(name="shared"), keras.Input((SIZE, SIZE, 3))
+    y = shared(x, factor=2.0)
+    model = keras.Model(x, layers.Dense(4)(layers.Flatten()(y)))
+    assert fullyconv.plan(model).exactness == "exact"
+    other = keras.Model(x, layers.Dense(4)(layers.Flatten()(shared(y, factor=3.0))))
+    with pytest.raises(fullyconv.UnsupportedLayerError, match="is called with different settings in different places"):
+        fullyconv.plan(other)
+
+
+class AlwaysTraining(layers.Layer):
+    """A layer whose normalisation never uses what it has learnt."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.norm = layers.BatchNormalization(name="norm")
+
+    def call(self, x):
+        return self.norm(x, training=True)
+
+
+def test_a_layer_that_always_trains():
+    x = keras.Input((SIZE, SIZE, 3))
+    with pytest.raises(fullyconv.UnsupportedLayerError, match="calls its layer 'norm' with training=True"):
+        fullyconv.plan(keras.Model(x, layers.Dense(4)(layers.Flatten()(AlwaysTraining()(x)))))
+
+
 def test_names_tell_blocks_apart():
     model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), Block(4, name="a"), Block(4, name="b"), layers.Flatten()])
     for block in model.layers[:2]:

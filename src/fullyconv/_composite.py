@@ -11,8 +11,9 @@ from weakref import WeakKeyDictionary
 
 import keras
 
-# By layer, since tracing adds a node to each layer inside it: once is enough. Also kept: why a layer has no graph.
-_known: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+# By layer: how often it had been called, and its graph, or why it has none. Tracing adds a node to each layer inside
+# it, so that it is done again only where the layer has been called since.
+_known: WeakKeyDictionary[Any, tuple[int, Any]] = WeakKeyDictionary()
 
 
 def inner_layers(operation: Any) -> list[Any]:
@@ -45,9 +46,10 @@ def why_not(operation: Any) -> str:
 def _traced(operation: Any) -> Any | str | None:
     if not _calls_layers(operation) or not getattr(operation, "_inbound_nodes", None):
         return None
-    if operation not in _known:
-        _known[operation] = _trace(operation)
-    return _known[operation]
+    calls = len(operation._inbound_nodes)
+    if operation not in _known or _known[operation][0] != calls:
+        _known[operation] = calls, _trace(operation)
+    return _known[operation][1]
 
 
 def _calls_layers(operation: Any) -> bool:
@@ -64,18 +66,43 @@ def _trace(layer: Any) -> Any | str:
         return f"holds {attention}, which mixes every position with every other"
     if layer._trainable_variables or layer._non_trainable_variables:
         return "holds weights of its own beside its layers"
-    arguments = layer._inbound_nodes[0].arguments
-    settings = {name: value for name, value in arguments.kwargs.items() if name not in ("training", "mask")}
-    rest = arguments.args[1:]
-    if not arguments.args or any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten((rest, settings))):
+    calls = [node.arguments for node in layer._inbound_nodes]
+    settings = [_settings(call) for call in calls]
+    if any(not call.args or _tensors(rest) for call, rest in zip(calls, settings, strict=True)):
         return "is called with more than one argument"
-    training = {"training": False} if layer._call_has_training_arg else {}
+    if any(repr(other) != repr(settings[0]) for other in settings):
+        return "is called with different settings in different places"
     try:
-        inputs = keras.tree.map_structure(_common, *(node.arguments.args[0] for node in layer._inbound_nodes))
-        return keras.Function(inputs, layer.call(inputs, *rest, **settings, **training))
+        inputs = keras.tree.map_structure(_common, *(call.args[0] for call in calls))
+        graph = keras.Function(inputs, _called(layer, inputs, *settings[0]))
     except Exception as error:  # noqa: BLE001  anything may happen in a user's `call`
         said = str(error).strip().splitlines() or [""]
         return f"calls its layers in a way that cannot be read as a graph ({type(error).__name__}: {said[0]})"
+    trained = next(
+        (node.operation for nodes in graph._nodes_by_depth.values() for node in nodes if _trains(node)), None
+    )
+    return graph if trained is None else f"calls its layer {trained.name!r} with training=True"
+
+
+def _settings(call: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a layer was called with, besides its first argument."""
+    return call.args[1:], {name: value for name, value in call.kwargs.items() if name not in ("training", "mask")}
+
+
+def _tensors(settings: Any) -> bool:
+    return any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten(settings))
+
+
+def _called(layer: keras.layers.Layer, inputs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What the layer's own `call` returns at inference."""
+    training = {"training": False} if layer._call_has_training_arg else {}
+    return layer.call(inputs, *args, **kwargs, **training)
+
+
+def _trains(node: Any) -> bool:
+    """Whether a layer was told to act as in training, which it does wherever it is called from."""
+    takes = getattr(node.operation, "_call_has_training_arg", False)
+    return takes and any(x is True for x in (*node.arguments.args[1:], node.arguments.kwargs.get("training")))
 
 
 def _common(first: Any, *others: Any) -> keras.KerasTensor:
