@@ -22,9 +22,10 @@ Every classifier of `keras.applications`, converted and measured. This page is m
 `benchmarks/results/zoo.json`; each row is a process of its own.
 
 The weights are random, since none are shipped: BatchNormalization has statistics of a batch, jittered, and biases are
-not zero, so that a mistake in the trunk shows in the logits. Two images differ by at least a tenth of the largest
-logit. How far maps of *trained* networks agree with windows cut out is on the page
-[what is exact and what is not](guides/exactness.md).
+not zero, so that a mistake in the trunk shows in the logits. Kernels are scaled until their outputs have unit spread;
+those of contexts and of heads less, since means over whole maps hardly differ between images, and blown up they would
+carry their rounding along. Two images differ by at least a tenth of the largest logit. How far maps of *trained*
+networks agree with windows cut out is on the page [what is exact and what is not](guides/exactness.md).
 """
 
 GEOMETRY = """
