@@ -192,6 +192,23 @@ def test_a_block_that_counts_on_a_size_used_at_two():
         fullyconv.plan(keras.Model(x, layers.Dense(4)(y)))
 
 
+class Swish(layers.Layer):
+    """A layer of operations only."""
+
+    def call(self, x):
+        return x * ops.sigmoid(x)
+
+
+@pytest.mark.numerical
+def test_a_layer_of_operations():
+    x = keras.Input((SIZE, SIZE, 3))
+    y = Swish()(layers.Dense(6)(layers.Flatten()(Swish()(layers.Conv2D(4, 5, strides=3)(x)))))
+    model = nets.prepare(keras.Model(x, layers.Dense(4)(y)))
+    fcn = fullyconv.convert(model)
+    assert fcn.exactness == "exact"
+    nets.check_native(model, fcn)
+
+
 class Scaling(layers.Layer):
     """A layer with a setting of its call."""
 

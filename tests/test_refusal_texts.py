@@ -38,15 +38,21 @@ def lazy(kind: type, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
 class Own(layers.Layer):
     """A layer without a rule."""
 
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), name="scale")
+
     def call(self, x):
-        return x
+        return x * self.scale
 
 
 class Subclassed(keras.Model):
     """A model that only Python can read."""
 
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), name="scale")
+
     def call(self, x):
-        return x
+        return x * self.scale
 
 
 def forgetful(layer, x, *, site, **_):
@@ -88,7 +94,8 @@ REFUSED: dict[str, tuple[Callable[[], Built], str]] = {
     # no rule at all
     "a layer": (
         net(lazy(Own)),
-        "is a layer that has no rule.\nSay what it becomes: rules={Own: rule}.",
+        "is a layer that has no rule, and holds weights of its own.\n"
+        "Build it with the functional API, or say what it becomes: rules={Own: rule}.",
     ),
     "an operation": (
         net(ops.sin),
@@ -96,8 +103,8 @@ REFUSED: dict[str, tuple[Callable[[], Built], str]] = {
     ),
     "a subclassed model": (
         net(lazy(Subclassed)),
-        "is a subclassed model, whose layers are called in Python and cannot be read as a graph.\n"
-        "Build it with the functional API: keras.Model(inputs, outputs).",
+        "is a subclassed model, and holds weights of its own.\n"
+        "Build it with the functional API, or say what it becomes: rules={Subclassed: rule}.",
     ),
     "a wrapped layer": (
         net(lazy(layers.SpectralNormalization, layers.Conv2DTranspose(2, 3))),

@@ -141,7 +141,7 @@ def test_a_block_that_looks_at_numbers():
             count=5,
             place=2,
             kind="Unreadable",
-            why="calls its layers in a way that cannot be read as a graph (...)",
+            why="has a `call` that cannot be read as a graph (...)",
         )
         + UNTIL_CONV
     )

@@ -1,4 +1,4 @@
-"""The graph inside a layer that calls layers of its own in Python: its `call`, traced with symbolic tensors.
+"""The graph inside a layer whose `call` is its user's, of layers and `keras.ops`: traced with symbolic tensors.
 
 Private here, since Keras has no public way to it: `_inbound_nodes` is how a layer was called; `_flatten_layers`,
 `_trainable_variables` and `_non_trainable_variables` tell its layers from what it holds itself.
@@ -38,13 +38,13 @@ def traced(operation: Any) -> Any | None:
 
 
 def why_not(operation: Any) -> str:
-    """Why such a layer has no graph, in words that follow its name; empty where it has one or holds no layers."""
+    """Why such a layer has no graph, in words that follow its name; empty where it has one or is Keras's own."""
     found = _traced(operation)
     return found if isinstance(found, str) else ""
 
 
 def _traced(operation: Any) -> Any | str | None:
-    if not _calls_layers(operation) or not getattr(operation, "_inbound_nodes", None):
+    if not _is_the_users(operation) or not getattr(operation, "_inbound_nodes", None):
         return None
     calls = len(operation._inbound_nodes)
     if operation not in _known or _known[operation][0] != calls:
@@ -52,9 +52,9 @@ def _traced(operation: Any) -> Any | str | None:
     return _known[operation][1]
 
 
-def _calls_layers(operation: Any) -> bool:
-    """Whether it is a layer that holds others, and its `call` is not Keras's own, for which there are rules."""
-    if not inner_layers(operation):
+def _is_the_users(operation: Any) -> bool:
+    """Whether it is a layer whose `call` is not Keras's own, for which there are rules."""
+    if not isinstance(operation, keras.layers.Layer):
         return False
     home = next(cls for cls in type(operation).__mro__ if "call" in vars(cls))
     return not home.__module__.startswith("keras.")
@@ -65,7 +65,7 @@ def _trace(layer: Any) -> Any | str:
     if attention is not None:
         return f"holds {attention}, which mixes every position with every other"
     if layer._trainable_variables or layer._non_trainable_variables:
-        return "holds weights of its own beside its layers"
+        return "holds weights of its own" + (" beside its layers" if inner_layers(layer) else "")
     calls = [node.arguments for node in layer._inbound_nodes]
     settings = [_settings(call) for call in calls]
     if any(not call.args or _tensors(rest) for call, rest in zip(calls, settings, strict=True)):
@@ -77,7 +77,7 @@ def _trace(layer: Any) -> Any | str:
         graph = keras.Function(inputs, _called(layer, inputs, *settings[0]))
     except Exception as error:  # noqa: BLE001  anything may happen in a user's `call`
         said = str(error).strip().splitlines() or [""]
-        return f"calls its layers in a way that cannot be read as a graph ({type(error).__name__}: {said[0]})"
+        return f"has a `call` that cannot be read as a graph ({type(error).__name__}: {said[0]})"
     trained = next(
         (node.operation for nodes in graph._nodes_by_depth.values() for node in nodes if _trains(node)), None
     )
@@ -105,7 +105,7 @@ def _trains(node: Any) -> bool:
     return takes and any(x is True for x in (*node.arguments.args[1:], node.arguments.kwargs.get("training")))
 
 
-def _common(first: Any, *others: Any) -> keras.KerasTensor:
-    """A tensor of the sizes that all have, so that a `call` which counts on one of several cannot be traced."""
+def _common(first: Any, *others: Any) -> Any:
+    """An input of the sizes that all have, so that a `call` which counts on one of several cannot be traced."""
     shapes = zip(first.shape, *(t.shape for t in others), strict=True)
-    return keras.KerasTensor([n[0] if len(set(n)) == 1 else None for n in shapes], first.dtype)
+    return keras.Input(batch_shape=[n[0] if len(set(n)) == 1 else None for n in shapes], dtype=first.dtype)
