@@ -209,6 +209,54 @@ def test_a_layer_of_operations():
     nets.check_native(model, fcn)
 
 
+class Twofold(keras.Sequential):
+    """A Sequential model that does more than its layers."""
+
+    def call(self, x, training=None):
+        return super().call(x) * 2.0
+
+
+class Raised(keras.Model):
+    """A Functional model that does more than its graph."""
+
+    def call(self, x):
+        return super().call(x) + 1.0
+
+
+def raised():
+    inside = keras.Input((SIZE, SIZE, 3))
+    return Raised(inside, layers.Conv2D(3, 3)(inside))
+
+
+@pytest.mark.numerical
+@pytest.mark.parametrize("build", [lambda: Twofold([layers.Conv2D(3, 3), layers.ReLU()]), raised])
+def test_models_with_a_call_of_their_own(build):
+    x = keras.Input((SIZE, SIZE, 3))
+    model = keras.Model(x, layers.Dense(4)(layers.Flatten()(build()(x))))
+    nets.check_native(model, fullyconv.convert(model))
+
+
+class Flattening(layers.Layer):
+    """A layer that asks for the batch's size."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.mix = layers.Conv2D(3, 3)
+
+    def call(self, x):
+        x = self.mix(x)
+        batch, *sizes = ops.shape(x)
+        return ops.reshape(x, (batch, int(np.prod(sizes))))
+
+
+@pytest.mark.numerical
+def test_a_batch_size_that_is_asked_for():
+    x = keras.Input((SIZE, SIZE, 3))
+    model = keras.Model(x, layers.Dense(4)(Flattening()(x)))
+    assert fullyconv.cost(model).parameters == model.count_params()
+    nets.check_native(model, fullyconv.convert(model))
+
+
 class Scaling(layers.Layer):
     """A layer with a setting of its call."""
 
@@ -283,6 +331,16 @@ def test_round_trip():
     image = nets.images((SIZE, SIZE), 3)
     want = nets.run(fcn.model, image).reshape(1, 4)
     assert np.abs(nets.run(back, image) - want).max() <= 1e-6 * np.abs(want).max()
+
+
+def test_round_trip_of_classes_that_are_not_registered():
+    inside = keras.Input((SIZE, SIZE, 3))
+    x = keras.Input((SIZE, SIZE, 3))
+    y = keras.Model(inside, Swish()(layers.Conv2D(4, 5)(inside)), name="inner")(x)
+    model = keras.Model(x, layers.Dense(4)(layers.GlobalAveragePooling2D()(y)))
+    back = fullyconv.to_classifier(fullyconv.convert(model), like=model)
+    image = nets.images((SIZE, SIZE), 3)
+    np.testing.assert_allclose(nets.run(back, image), nets.run(model, image), rtol=1e-5, atol=1e-6)
 
 
 def test_geometry_looks_inside():

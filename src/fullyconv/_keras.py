@@ -48,9 +48,8 @@ Rules = Mapping[type, Any] | None
 
 def graph_of(operation: Any) -> Function | None:
     """The graph inside a Sequential or Functional model, or a layer that calls layers of its own; else None."""
-    if isinstance(operation, keras.Sequential):
-        plain = type(operation).call is keras.Sequential.call
-        return operation._functional if plain and operation.built else None
+    if isinstance(operation, keras.Sequential) and type(operation).call is keras.Sequential.call:
+        return operation._functional if operation.built else None
     if isinstance(operation, Functional) and type(operation).call is Functional.call:
         return operation
     return operation if type(operation) is Function else traced(operation)
@@ -283,7 +282,13 @@ def clone(model: Any) -> Any:
         return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor._keras_history.operation.name)
 
     inputs = keras.tree.map_structure(entered, input_structure(model))
-    return keras.models.clone_model(model, input_tensors=inputs)
+    known = {type(layer).__name__: type(layer) for layer in inner_layers(model)}
+    with keras.saving.custom_object_scope({name: kind for name, kind in known.items() if not _is_keras(kind)}):
+        return keras.models.clone_model(model, input_tensors=inputs)
+
+
+def _is_keras(kind: type[Any]) -> bool:
+    return kind.__module__.startswith("keras.")
 
 
 def output_operations(model: Any) -> list[Any]:

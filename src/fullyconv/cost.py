@@ -239,12 +239,18 @@ def _of_model(model: Any, size: Size | None) -> Cost:
             outputs = _keras.checked_spec(operation, args, kwargs)
         except ValueError as error:
             raise GeometryError(_misfit(model, tensors, first, extent, operation, read)) from error
+        outputs = keras.tree.map_structure(_of_one_image, outputs)
         weights = [tuple(w.shape) for w in getattr(operation, "weights", ())]
         calls.append(_Call(names[id(operation)], operation, weights, read, keras.tree.flatten(outputs)))
         return outputs
 
     outputs = _keras.walk(model, inputs, visit)
     return _summed(extent, calls, inputs, keras.tree.flatten(outputs))
+
+
+def _of_one_image(x: Any) -> Any:
+    """The tensor, where an operation that was told no batch size returns it."""
+    return keras.KerasTensor((1, *x.shape[1:]), x.dtype) if x.shape and x.shape[0] is None else x
 
 
 def of_recipes(inputs: Sequence[Map], recipes: Iterable[Recipe], outputs: Sequence[Map], size: Shape) -> Cost:

@@ -22,7 +22,16 @@ from fullyconv.rules.normalization import (
     unit_normalization,
 )
 from fullyconv.rules.places import OfPlaces, get_item, no_places, places_or, split, take
-from fullyconv.rules.pointwise import activation, along_channels, dropout, elementwise, prelu, rescaling, softmax
+from fullyconv.rules.pointwise import (
+    activation,
+    along_channels,
+    as_tensor,
+    dropout,
+    elementwise,
+    prelu,
+    rescaling,
+    softmax,
+)
 from fullyconv.rules.pool import adaptive, average_pooling, global_average, global_max, max_pooling, reduction
 from fullyconv.rules.rule import Rule, dropped, kept
 
@@ -160,6 +169,7 @@ RULES: dict[type, Rule] = {
     _numpy.Tanh: elementwise,
     _numpy.ZerosLike: elementwise,
     _core.Cast: elementwise,
+    _core.ConvertToTensor: as_tensor,
     # operations: activations
     _nn.Celu: elementwise,
     _nn.Elu: elementwise,

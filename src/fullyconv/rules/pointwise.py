@@ -125,6 +125,11 @@ def elementwise(op: Any, x: Map, *args: Any, site: Site, **kwargs: Any) -> Map:
     return x.then(site.operation(type(op), _keras.parameters(op), x, *args, **kwargs), dtype=site.dtype)
 
 
+def as_tensor(op: Any, x: Map, *args: Any, site: Site, **kwargs: Any) -> Map:
+    """Nothing: what enters is a tensor; the same operation where it makes another type of it."""
+    return x if op.dtype in (None, x.dtype) else elementwise(op, x, *args, site=site, **kwargs)
+
+
 def along_channels(op: Any, x: Map, *args: Any, site: Site, **kwargs: Any) -> Map:
     """The same operation, along the channels."""
     need_channels(x, axes_of(op.axis))
