@@ -321,6 +321,36 @@ def test_weight_files(ending, tmp_path):
     np.testing.assert_array_equal(nets.run(fcn.model, image), nets.run(fullyconv.convert(model).model, image))
 
 
+@keras.saving.register_keras_serializable("tests")
+class Pyramid(layers.Layer):
+    """A layer that keeps its layers in lists of lists, and in a dict."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.levels = [[layers.Conv2D(3, 1), layers.Conv2D(3, 1)], [layers.Conv2D(3, 1)]]
+        self.named = {"last": layers.Conv2D(3, 1)}
+
+    def build(self, shape):
+        self.call(keras.KerasTensor(shape))
+
+    def call(self, x):
+        for layer in (*self.levels[0], *self.levels[1], self.named["last"]):
+            x = layer(x)
+        return x
+
+
+def test_weight_files_of_layers_in_containers(tmp_path):
+    def build(seed):
+        keras.utils.set_random_seed(seed)
+        return keras.Sequential([keras.Input((8, 8, 3)), Pyramid(), layers.Flatten(), layers.Dense(2)])
+
+    model = build(0)
+    model.save_weights(tmp_path / "net.weights.h5")
+    fcn = fullyconv.convert_weights(build(1), tmp_path / "net.weights.h5", tmp_path / "fcn.keras")
+    image = nets.images((9, 8), 3)
+    np.testing.assert_array_equal(nets.run(fcn.model, image), nets.run(fullyconv.convert(model).model, image))
+
+
 def test_round_trip():
     model = classifier(gated=True)
     fcn = fullyconv.convert(model)

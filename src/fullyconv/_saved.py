@@ -35,22 +35,22 @@ def places(layer: keras.layers.Layer, place: str = "", seen: set[int] | None = N
     seen.add(id(layer))
     yield place, layer
     for attribute, held in _walk_saveable(layer):
-        for name, inner in _layers_in(held):
-            yield from places(inner, "/".join(filter(None, (place, attribute, name))), seen)
+        for path, inner in _layers_in(held, attribute, seen):
+            yield from places(inner, f"{place}/{path}" if place else path, seen)
 
 
-def _layers_in(held: Any) -> Iterator[tuple[str, Any]]:
+def _layers_in(held: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
     """The layers that an attribute holds; in a container, each under a name made of its class and a number."""
     if isinstance(held, keras.layers.Layer):
-        yield "", held
-        return
-    used: dict[str, int] = {}
-    contents = held.values() if isinstance(held, dict) else held if isinstance(held, (list, tuple)) else ()
-    for inner in contents:
-        if isinstance(inner, keras.layers.Layer):
-            kind = to_snake_case(type(inner).__name__)
-            used[kind] = used.get(kind, -1) + 1
-            yield kind + (f"_{used[kind]}" if used[kind] else ""), inner
+        yield path, held
+    elif isinstance(held, (dict, list, tuple)) and id(held) not in seen:
+        seen.add(id(held))
+        used: dict[str, int] = {}
+        for inner in held.values() if isinstance(held, dict) else held:
+            kind = to_snake_case(type(inner).__name__) if isinstance(inner, keras.layers.Layer) else "container"
+            if kind != "container" or isinstance(inner, (dict, list, tuple)):
+                used[kind] = used.get(kind, -1) + 1
+                yield from _layers_in(inner, f"{path}/{kind}" + (f"_{used[kind]}" if used[kind] else ""), seen)
 
 
 def load_legacy(group: Any, model: keras.Model, by_name: bool) -> None:
