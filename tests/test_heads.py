@@ -602,8 +602,11 @@ def test_until_gives_the_map_of_a_layer():
 def test_a_rule_of_the_users_own(rules):
     @keras.saving.register_keras_serializable("tests")
     class Halve(keras.Layer):
+        def build(self, shape):
+            self.half = self.add_weight(shape=(), name="half", initializer="ones", trainable=False)
+
         def call(self, x):
-            return x / 2
+            return x * self.half / 2
 
     x = keras.Input((*WINDOW, 3))
     model = nets.prepare(keras.Model(x, layers.Dense(3)(layers.Flatten()(Halve()(layers.Conv2D(3, 3)(x))))))

@@ -12,7 +12,7 @@ plan describes is counted without building it.
   in place, or fuse activations into convolutions, need less; workspace of their kernels comes on top.
 
 Biases, activations, normalisation, merges, padding, copies and index arithmetic are not counted: they touch each value
-a few times. Work that is not understood (recurrent layers, attention, layers of your own) is named in
+a few times. Work that is not understood (recurrent layers, attention, layers of your own that own weights) is named in
 `Cost.uncounted`.
 """
 
