@@ -207,6 +207,20 @@ def test_a_file_of_another_classifier(name, tmp_path):
     )
 
 
+def test_an_array_of_another_name(tmp_path):
+    """A file of Keras 2 names its arrays: one of the same shape is not the same one."""
+    shape = (4, 4, 2)
+    stack = [layers.Conv2D(2, 3, name="c"), layers.GlobalAveragePooling2D()]
+    norm = lambda **kwargs: [keras.Input(shape), layers.BatchNormalization(name="n", **kwargs), *stack]  # noqa: E731
+    path = save(keras.Sequential(norm(scale=False), name="a"), tmp_path / "weights_only.h5")
+    with pytest.raises(fullyconv.WeightsError) as caught:  # noqa: PT011
+        fullyconv.convert_weights(keras.Sequential(norm(center=False), name="b"), path, tmp_path / "fcn.keras")
+    assert str(caught.value).splitlines()[1] == (
+        "  n: beta (2,), moving_mean (2,), moving_variance (2,) in the file, "
+        "gamma (2,), moving_mean (2,), moving_variance (2,) in the model"
+    )
+
+
 @pytest.mark.parametrize("name", FILES[:2])
 def test_a_layer_that_one_side_lacks(name, tmp_path):
     path = save(trained(), tmp_path / name)
@@ -280,7 +294,11 @@ def test_a_network_by_hand_from_a_file_of_each_kind(name, tmp_path):
     model = trained()
     fcn = by_hand()
     loaded = fullyconv.load_dense_weights(fcn, save(model, tmp_path / name), window=SHAPE[:2])
-    assert str(loaded) == "Loaded 5 layers."
+    alone = (
+        f"\nfc1: taken to read what Keras's Flatten makes of a map, row by row. '{tmp_path / name}' holds weights alone, "
+        "which do not say it; give the classifier in its place to be sure."
+    )
+    assert str(loaded) == "Loaded 5 layers." + (alone if name in FILES[:2] else "")
     same_answers(model, fcn)
 
 
@@ -456,16 +474,210 @@ def test_a_network_without_a_graph():
     )
 
 
-def test_a_classifier_that_cannot_be_converted_still_has_weights():
-    """Attention has no rule; the Dense layers behind it are loaded as from a file."""
+def turned(*ops, kernel=None, name="net") -> keras.Model:
+    """A convolution, operations, a map whose axes are turned, and a Dense layer on it."""
+    keras.utils.set_random_seed(2)
+    x = keras.Input((9, 7, 3))
+    y = layers.Conv2D(4, 3, strides=2, activation="relu", name="conv")(x)
+    for operation in ops:
+        y = operation(y)
+    y = layers.Flatten(data_format="channels_last")(layers.Permute((3, 1, 2))(y))
+    return nets.prepare(keras.Model(x, layers.Dense(5, name="fc")(y), name=name))
+
+
+def plain_fcn(*ops) -> keras.Model:
+    """The network by hand for `turned`."""
+    x = keras.Input((None, None, 3))
+    y = layers.Conv2D(4, 3, strides=2, activation="relu", name="conv")(x)
+    for operation in ops:
+        y = operation(y)
+    return keras.Model(x, layers.Conv2D(5, (4, 3), name="fc")(y), name="by_hand")
+
+
+def flip(x):
+    return keras.ops.flip(x, axis=1)
+
+
+@pytest.mark.parametrize("ops", [(), (flip,)], ids=["converts", "does not convert"])
+def test_the_order_is_known_of_a_classifier_that_cannot_be_converted(ops):
+    """An operation without a rule says nothing of how the map behind it is flattened."""
+    model = turned(*ops)
+    if ops:
+        with pytest.raises(fullyconv.UnsupportedLayerError, match="Flip"):
+            fullyconv.plan(model)
+    fcn = plain_fcn(*ops)
+    assert str(fullyconv.load_dense_weights(fcn, model)) == "Loaded 2 layers."
+    same_answers(model, fcn, (9, 7, 3))
+
+
+def test_a_layer_whose_map_is_not_known_is_not_loaded():
+    """Attention returns rows of positions, which were never a map."""
     x = keras.Input((6, 6, 3))
     y = layers.Conv2D(4, 3, strides=3, name="conv")(x)
     z = layers.Reshape((4, 4))(y)
-    z = layers.Reshape((2, 2, 4))(layers.Attention()([z, z]))
+    z = layers.Reshape((2, 2, 4))(layers.Attention(name="attention")([z, z]))
     model = keras.Model(x, layers.Dense(5, name="fc")(layers.Flatten()(z)))
     fcn = keras.Sequential(
         [keras.Input((None, None, 3)), layers.Conv2D(4, 3, strides=3, name="conv"), layers.Conv2D(5, 2, name="fc")]
     )
-    fullyconv.load_dense_weights(fcn, model)
-    want, have = (keras.ops.convert_to_numpy(m.get_layer("fc").kernel) for m in (model, fcn))
-    assert (want.reshape(have.shape) == have).all()
+    assert refused(fcn, model).splitlines()[1] == (
+        "  fc: what fc was flattened from is not known: nothing is known of what 'attention' in front of it returns"
+    )
+    assert fullyconv.load_dense_weights(fcn, model, {"fc": None}).only_in_model == ("fc",)
+
+
+@pytest.mark.parametrize("name", ["net.weights.h5", "net.keras"])
+def test_what_a_file_does_not_say_is_said(name, tmp_path):
+    """Weights alone, or a file whose classifier Keras cannot build: the order is a guess, and is called one."""
+    model = turned() if name == "net.weights.h5" else turned(layers.Lambda(lambda x: 2 * x))
+    fcn = plain_fcn()
+    loaded = fullyconv.load_dense_weights(fcn, save(model, tmp_path / name), window=(9, 7))
+    why = (
+        f"'{tmp_path / name}' holds weights alone, which do not say it"
+        if name == "net.weights.h5"
+        else f"'{tmp_path / name}' carries Python code of its own, which Keras's safe mode does not run"
+    )
+    assert loaded.notes == (
+        f"fc: taken to read what Keras's Flatten makes of a map, row by row. {why}; give the classifier in its place "
+        "to be sure.",
+    )
+
+
+def test_a_pooling_forgotten_or_moved():
+    """The kernel's size agrees, the map that enters does not."""
+    model = trained()
+    fcn = by_hand()
+    stack = [layer for layer in fcn.layers if not isinstance(layer, layers.MaxPooling2D)]
+    without = keras.Sequential([keras.Input((None, None, 3)), *stack], name="by_hand")
+    assert refused(without, model).splitlines()[1] == (
+        "  fc1: a map of 11 x 7 enters at the window, 1 x 1 pixels apart, where the classifier has 5 x 3, 2 x 2 apart"
+    )
+
+
+def test_a_network_that_pads_its_image():
+    """The first FCN pads its image by 100 pixels: its strides are the classifier's, its sizes are not."""
+    model, fcn = trained(), by_hand()
+    padded = keras.Sequential([keras.Input((None, None, 3)), layers.ZeroPadding2D(10), *fcn.layers], name="padded")
+    assert fullyconv.load_dense_weights(padded, model).notes == (
+        "fc1: a map of 15 x 13 enters at the window, where the classifier has 5 x 3. If the network pads or crops more, "
+        "its cells lie elsewhere.",
+    )
+    x = nets.images(SHAPE[:2], SHAPE[2], 2)
+    want, have = nets.run(model, x), nets.run(padded, x)[:, 5, 5]
+    nets.equal(want, have, float(np.abs(want[0] - want[1]).max()))
+
+
+KINDS = {
+    "a transposed convolution": (layers.Conv2D(3, 2), lambda: layers.Conv2DTranspose(3, 2)),
+    "a depthwise convolution": (layers.DepthwiseConv2D(2), lambda: layers.Conv2D(1, 2)),
+    "another normalisation": (layers.LayerNormalization(), lambda: layers.GroupNormalization(3)),
+}
+
+
+@pytest.mark.parametrize("pair", KINDS)
+@pytest.mark.parametrize("name", [None, "net.weights.h5", "net.keras"])
+def test_arrays_of_one_size_in_a_layer_of_another_kind(pair, name, tmp_path):
+    """Their arrays have the same names and sizes."""
+    source, target = KINDS[pair]
+    with_name = lambda layer: type(layer).from_config({**layer.get_config(), "name": "it"})  # noqa: E731
+    model = keras.Sequential([keras.Input((6, 6, 3)), with_name(source)], name="net")
+    fcn = keras.Sequential([keras.Input((6, 6, 3)), with_name(target())], name="by_hand")
+    given = model if name is None else save(model, tmp_path / name)
+    if [w.shape for w in model.weights] != [w.shape for w in fcn.weights]:
+        assert "in the weights" in refused(fcn, given)
+        return
+    kinds = type(source).__name__, type(target()).__name__
+    assert refused(fcn, given).splitlines()[1] == f"  it: {kinds[0]} in the weights, {kinds[1]} in the network"
+
+
+def test_layers_of_ones_own_count_as_what_they_are_made_from():
+    class Mine(layers.Conv2D):
+        """A convolution."""
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((6, 6, 3)), Mine(2, 3, name="conv")])
+    fcn = keras.Sequential([keras.Input((6, 6, 3)), layers.Conv2D(2, 3, name="conv")])
+    assert str(fullyconv.load_dense_weights(fcn, model)) == "Loaded 1 layers."
+
+
+def test_gamma_and_beta_that_a_file_does_not_name(tmp_path):
+    shape = (4, 4, 2)
+    model = keras.Sequential([keras.Input(shape), layers.BatchNormalization(scale=False, name="n")], name="a")
+    path = save(model, tmp_path / "net.weights.h5")
+    same = keras.Sequential([keras.Input(shape), layers.BatchNormalization(scale=False, name="n")], name="b")
+    assert fullyconv.load_dense_weights(same, path).notes == (
+        f"n: '{path}' does not name its arrays; the first of each was taken for beta, which is all that the network's "
+        "layer has.",
+    )
+    other = keras.Sequential([keras.Input(shape), layers.BatchNormalization(center=False, name="n")], name="b")
+    legacy = save(model, tmp_path / "weights_only.h5")
+    assert "beta (2,)" in refused(other, legacy)
+    assert "n differs" not in str(fullyconv.load_dense_weights(same, legacy))
+
+
+def test_settings_that_differ_are_said():
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 3, strides=2, name="c")], name="a")
+    model.add(layers.BatchNormalization(epsilon=1e-5, name="n"))
+    fcn = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 3, name="c"), layers.BatchNormalization(name="n")])
+    assert fullyconv.load_dense_weights(fcn, model).notes == (
+        "c: strides (2, 2) in the weights, (1, 1) in the network.",
+        "n: epsilon 1e-05 in the weights, 0.001 in the network.",
+    )
+
+
+def test_a_classifier_of_any_size_needs_its_window_only_where_a_map_was_flattened():
+    x = keras.Input((None, None, 3))
+    pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="conv")(x))
+    model = keras.Model(x, layers.Dense(5, name="fc")(pooled), name="open")
+    fcn = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(4, 3, name="conv")])
+    fcn.add(layers.Conv2D(5, 1, name="fc"))
+    assert str(fullyconv.load_dense_weights(fcn, model)) == "Loaded 2 layers."
+
+
+def test_what_is_neither_a_network_nor_weights(tmp_path):
+    model, fcn = trained(), by_hand()
+    converted = fullyconv.convert(model)
+    unsupported = fullyconv.UnsupportedModelError
+    for bad, kind in ((converted, "FullyConv"), ([1], "list"), (None, "NoneType")):
+        remedy = "Give its `.model`." if bad is converted else "Load it with keras.models.load_model."
+        want = f"Expected a keras.Model, but received a {kind}.\n{remedy}"
+        assert refused(fcn, bad, error=unsupported) == want
+        with pytest.raises(unsupported) as caught:  # noqa: PT011
+            fullyconv.load_dense_weights(bad, model)
+        assert str(caught.value) == want
+    assert refused(fcn, model, ["fc1"], error=TypeError) == (
+        "`names` maps the name in the weights to that in the network, {\"fc1\": \"conv\"}, not ['fc1']."
+    )
+    assert refused(fcn, model, window="14", error=fullyconv.WindowError).startswith("The window must be a whole number")
+    assert refused(fcn, tmp_path, error=fullyconv.ModelFileError) == (
+        f"'{tmp_path}' is a folder.\nGive the path of a .weights.h5, .keras or .h5 file."
+    )
+    turned = refused(by_hand(names=("conv_fc1", "score")), model, {"conv_fc1": "fc1", "score": "fc2"})
+    assert turned.splitlines()[-1] == "Turn `names` around: the name in the weights comes first."
+
+
+@pytest.mark.parametrize("damage", ["truncated", "not a zip", "a byte changed"])
+def test_a_damaged_keras_file(damage, tmp_path):
+    path = save(trained(), tmp_path / "net.keras")
+    data = path.read_bytes()
+    middle = len(data) // 2
+    changed = {"truncated": data[:middle], "not a zip": b"no zip at all", "a byte changed": None}[damage]
+    path.write_bytes(changed or data[:middle] + bytes([data[middle] ^ 255]) + data[middle + 1 :])
+    for run in (
+        lambda: fullyconv.load_dense_weights(by_hand(), path),
+        lambda: fullyconv.convert_weights(untrained(), path, tmp_path / "fcn.keras"),
+    ):
+        with pytest.raises(fullyconv.ModelFileError) as caught:  # noqa: PT011
+            run()
+        assert str(path) in str(caught.value)
+    assert not (tmp_path / "fcn.keras").exists()
+
+
+def test_the_weight_file_is_not_written_over(tmp_path):
+    for name in ("net.weights.h5", "net.keras"):
+        path = save(trained(), tmp_path / name)
+        data = path.read_bytes()
+        with pytest.raises(fullyconv.OutputError) as caught:  # noqa: PT011
+            fullyconv.convert_weights(untrained(), path, path)
+        assert str(caught.value) == f"'{path}' is one of the files that are read.\nGive another name to write to."
+        assert path.read_bytes() == data

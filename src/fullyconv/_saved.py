@@ -22,6 +22,14 @@ from keras.src.utils.naming import to_snake_case
 __all__ = ["listed", "safe_dataset", "safe_group", "to_snake_case"]
 
 
+def class_named(place: str) -> type | None:
+    """The class of Keras's own layers that is saved under a name such as conv2d, or None."""
+    return _CLASSES.get(place)
+
+
+_CLASSES = {to_snake_case(name): kind for name, kind in vars(keras.layers).items() if isinstance(kind, type)}
+
+
 def own_weights(layer: keras.layers.Layer) -> list[Any]:
     """The layer's weights, those of layers inside it left out, in the order in which Keras saves them."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]

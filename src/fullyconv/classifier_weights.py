@@ -14,6 +14,7 @@ import keras
 from fullyconv import _keras, _saved
 from fullyconv.convert import FullyConv, convert
 from fullyconv.errors import ModelFileError, OutputError, WeightsError
+from fullyconv.files import check_not_read
 from fullyconv.model_files import open_model
 from fullyconv.plan import plan
 from fullyconv.walk import unique_names
@@ -28,8 +29,9 @@ def convert_weights(
     """Convert a classifier whose weights are in a file of their own, and write the result.
 
     The layers of both must agree in number, order and shape. Where the file holds names that the classifier has too,
-    each must be at its own place: arrays of one shape are not taken in the wrong order. The model that is given is left
-    as it is.
+    each must be at its own place: arrays of one shape are not taken in the wrong order. Files of Keras 3 do not name
+    the arrays of a layer: what a BatchNormalization without `scale` has saved goes into one without `center` too, as in
+    Keras. The model that is given is left as it is.
 
     Args:
         classifier: The model, or the path of its file, or its name in `keras.applications`; its weights are not used.
@@ -44,7 +46,7 @@ def convert_weights(
         WeightsError: the file does not fit the classifier; every layer that differs is named.
         ModelFileError: a file cannot be read.
         UnsupportedModelError: the classifier cannot be converted.
-        OutputError: `out` cannot be written.
+        OutputError: `out` cannot be written, or is one of the files that are read.
 
     Example:
         >>> classifier = keras.applications.VGG16(weights=None)  # doctest: +SKIP
@@ -54,6 +56,7 @@ def convert_weights(
     target = Path(out)
     if not target.name.endswith(ENDINGS):
         raise OutputError(f"Cannot save to {target}: the file must end in .keras (the network) or .weights.h5.")
+    check_not_read(target, [weights, *([classifier] if isinstance(classifier, str | Path) else [])])
     model = classifier if isinstance(classifier, keras.Model) else open_model(classifier, random_weights=True)
     plan(model, **options)
     fcn = convert(with_weights(model, weights), **options)
@@ -142,7 +145,7 @@ def _pairs(stored: Mapping[str, list[Weight]], slots: Mapping[str, list[Weight]]
 
 
 def _check(model: keras.Model, file: WeightFile, pairs: Sequence[Pair]) -> None:
-    wrong = [_difference(have, want) for have, want in pairs if [w.shape for w in have] != [w.shape for w in want]]
+    wrong = [_difference(have, want) for have, want in pairs if _differ(have, want)]
     if wrong:
         raise WeightsError(
             f"'{file.path}' does not fit {model.name!r}: {len(wrong)} of {len(pairs)} layers differ.",
@@ -156,6 +159,14 @@ def _check(model: keras.Model, file: WeightFile, pairs: Sequence[Pair]) -> None:
             [f"{have!r} in the file, where the model has {want!r}" for have, want in crossed],
             "Their shapes agree, their names do not. Build the layers in the file's order: nothing was loaded.",
         )
+
+
+def _differ(have: Sequence[Weight], want: Sequence[Weight]) -> bool:
+    """Whether shapes differ, or names where the file has those that Keras gives today: gamma is no beta."""
+    if [w.shape for w in have] != [w.shape for w in want]:
+        return True
+    stored, wanted = ([w.name for w in weights] for weights in (have, want))
+    return stored != wanted and not set(stored).isdisjoint(wanted)
 
 
 def _difference(have: Sequence[Weight], want: Sequence[Weight]) -> str:
@@ -189,7 +200,7 @@ def _crossed(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
 def _automatic(name: str) -> bool:
     """Whether a layer's name is one that Keras makes from its class."""
     stem = re.sub(r"_\d+$", "", name)
-    return stem in {_saved.to_snake_case(kind) for kind in dir(keras.layers)}
+    return _saved.class_named(stem) is not None
 
 
 def _load(model: keras.Model, file: WeightFile, by_name: bool) -> None:

@@ -18,11 +18,13 @@ import numpy as np
 
 from fullyconv import _keras
 from fullyconv.classifier_weights import in_words
-from fullyconv.errors import UnsupportedModelError, WeightsError
-from fullyconv.inputs import channels_first
+from fullyconv.errors import UnsupportedModelError, WeightsError, WindowError
+from fullyconv.flattening import Entering
+from fullyconv.inputs import channels_first, whole_numbers
 from fullyconv.rules.rule import Arrange, describe_size
+from fullyconv.walk import need_graph
 from fullyconv.weight_files import Weight
-from fullyconv.weight_sources import CONVOLUTIONS, Source, Window, arrays, source_of, weighted
+from fullyconv.weight_sources import CONVOLUTIONS, DENSE, Flattened, Source, Window, arrays, source_of, weighted
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,10 @@ def load_dense_weights(
     reported together, and then nothing is changed: sizes that happen to agree are no reason to load.
 
     How the map was flattened is known from the classifier, given as a model or inside a file. A file of weights alone
-    does not say it: there it is taken for Keras's `Flatten`, on a map of the size of the kernel. That is checked
-    where it can be: the layers in front must have been loaded too, and a kernel that is not square needs the `window`.
+    does not say it: there it is taken for Keras's `Flatten`, on a map of the size of the kernel, and a note says so.
+    That is checked where it can be: the layers in front must have been loaded too, and a kernel that is not square
+    needs the `window`. Where the window is known, the map that enters there must have the size of the kernel, or at
+    least the stride of the classifier's (a network may pad more, as those of Long et al., CVPR 2015, do).
 
     Args:
         fcn: The network, which is changed.
@@ -86,8 +90,10 @@ def load_dense_weights(
     Raises:
         WeightsError: something does not fit; nothing was loaded.
         ModelFileError: the file cannot be read.
-        UnsupportedModelError: the network has no graph.
-        WindowError: the classifier's input leaves its size open, and no window is given.
+        UnsupportedModelError: the network or the classifier is no model with a graph.
+        WindowError: the window is not one whole number above 0, or one for each spatial axis, or contradicts the
+            classifier's input.
+        TypeError: `names` is no mapping.
 
     Example:
         >>> classifier = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(5, name="fc")])
@@ -95,6 +101,11 @@ def load_dense_weights(
         >>> print(fullyconv.load_dense_weights(fcn, classifier, {"fc": "score"}))
         Loaded 1 layers.
     """
+    if names is not None and not isinstance(names, Mapping):
+        raise TypeError(f'`names` maps the name in the weights to that in the network, {{"fc1": "conv"}}, not {names!r}.')
+    _check_graph(fcn)
+    if window is not None:
+        window = whole_numbers(window, _rank(fcn), "window", WindowError)
     fitting = _Fitting(fcn, source_of(weights, window), names or {}, window)
     moves = fitting.moves()
     fitting.check()
@@ -115,14 +126,17 @@ class _Fitting:
     """Which layers meet, whether they fit, and what does not."""
 
     def __init__(self, fcn: keras.Model, source: Source, names: Mapping[str, str | None], window: Window) -> None:
-        self.fcn, self.source, self.window = fcn, source, window
+        self.fcn, self.source, self.window = fcn, source, source.window or window
         self.targets = dict(weighted(fcn))
         self.wrong = list(_misnamed(names, source, self.targets, fcn.name))
+        self.turned = bool(self.wrong) and all(k in self.targets and v in source.layers for k, v in names.items())
         wanted = [(name, names.get(name, name)) for name in source.layers]
         self.pairs = [(name, target) for name, target in wanted if target is not None and target in self.targets]
         self.wrong += _asked_twice(self.pairs)
-        self.reached = _reached(fcn, window)
+        self.reached = _reached(fcn, self.window)
         self.notes: list[str] = []
+        self.assumed: list[str] = []
+        self.taken: dict[str, list[str]] = {}
 
     def moves(self) -> list[tuple[Any, Any, Arrange]]:
         """For each variable that can be loaded: what reads its array, and how that is arranged."""
@@ -146,12 +160,28 @@ class _Fitting:
             raise WeightsError(
                 f"{self.source.what} does not fit {self.fcn.name!r}; nothing was loaded.",
                 [*self.wrong, *self._alone()],
-                "Change the network, or leave a layer of the weights out: names={name: None}.",
+                "Turn `names` around: the name in the weights comes first."
+                if self.turned
+                else "Change the network, or leave a layer of the weights out: names={name: None}.",
             )
 
     def report(self) -> LoadedWeights:
         """What was loaded."""
-        return LoadedWeights(tuple(self.pairs), *self._rest(), tuple(self.notes))
+        return LoadedWeights(tuple(self.pairs), *self._rest(), (*self.notes, *self._guesses()))
+
+    def _guesses(self) -> Iterator[str]:
+        """What the arrays alone do not say, and how it was taken."""
+        if self.assumed:
+            why = self.source.unread or f"{self.source.what} holds weights alone, which do not say it"
+            yield (
+                f"{_some(self.assumed)}: taken to read what Keras's Flatten makes of a map, row by row. "
+                f"{why.rstrip('.')}; give the classifier in its place to be sure."
+            )
+        for part, layers in self.taken.items():
+            yield (
+                f"{_some(layers)}: {self.source.what} does not name its arrays; the first of each was taken for {part}, "
+                "which is all that the network's layer has."
+            )
 
     def _rest(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         sources, targets = ({pair[i] for pair in self.pairs} for i in (0, 1))
@@ -173,34 +203,81 @@ class _Fitting:
         dense = [isinstance(layer, CONVOLUTIONS) and len(have.shape) == 2 for have, _ in aligned]
         if any(h.shape != w.shape and not (d and _same_sums(h, w)) for d, (h, w) in zip(dense, aligned, strict=True)):
             raise _Misfit(_shapes(stored, wanted))
+        self._check_kind(name, layer, DENSE if any(dense) else ())
+        self._compare(name, target, stored)
         variables = {v.name: v for v in layer.weights} if wanted[0].name else dict(enumerate(layer.weights))
         for i, (is_dense, (have, want)) in enumerate(zip(dense, aligned, strict=True)):
             move = self._kernel(name, target, want.shape) if is_dense else Arrange()
             yield variables[want.name or i], have.read, move
+
+    def _check_kind(self, name: str, layer: Any, also: tuple[type, ...]) -> None:
+        """Refuse arrays of a layer of another class, whose sizes only happen to agree."""
+        known = self.source.objects.get(name)
+        kind = type(known) if known is not None else self.source.layers[name][0].kind
+        if kind is not None and not issubclass(kind, also) and _stock(kind) is not _stock(type(layer)):
+            raise _Misfit(f"{kind.__name__} in the weights, {type(layer).__name__} in the network")
+
+    def _compare(self, name: str, target: str, stored: Sequence[Weight]) -> None:
+        """Say what else differs, or cannot be known."""
+        layer, known = self.targets[target], self.source.objects.get(name)
+        for setting in _SETTINGS:
+            have, want = getattr(known, setting, None), getattr(layer, setting, None)
+            if have is not None and want is not None and have != want:
+                self.notes.append(f"{_arrow(name, target)}: {setting} {have} in the weights, {want} in the network.")
+        given = [part for part in ("gamma", "beta") if getattr(layer, part, None) is not None]
+        if len(given) == 1 and all(weight.name is None for weight in stored):
+            self.taken.setdefault(given[0], []).append(target)
 
     def _kernel(self, name: str, target: str, shape: tuple[int, ...]) -> Arrange:
         """How a Dense kernel becomes that of the convolution, which must cover the flattened map."""
         layer, size = self.targets[target], shape[:-2]
         if layer.groups != 1 or any(d != 1 for d in layer.dilation_rate):
             raise _Misfit("a convolution with groups or dilation does not cover the map that was flattened")
-        layout = self.source.layouts.get(name)
-        if layout is not None and layout.shape != shape:
-            covered = describe_size((layout.shape or ())[:-1])
+        several, known = math.prod(size) > 1, self.source.flattened.get(name)
+        if isinstance(known, str) and several:
+            raise _Misfit(f"what {name} was flattened from is not known: {known}")
+        if isinstance(known, Flattened) and known.move.shape != shape:
+            covered = describe_size((known.move.shape or ())[:-1])
             raise _Misfit(f"reads a flattened map of {covered}, and the kernel covers {describe_size(shape[:-1])}")
-        if layout is None and math.prod(size) > 1:
+        if several:
             self._check_cover(name, target, size)
-        if layer.padding != "valid" and math.prod(size) > 1:
+        if layer.padding != "valid" and several:
             self.notes.append(
                 f"{target} pads: of its cells at the window only the centre one is the classifier's answer. "
                 'Use padding="valid".'
             )
-        return layout or Arrange(None, shape)
+        if known is None and several:
+            self.assumed.append(name)
+        return known.move if isinstance(known, Flattened) else Arrange(None, shape)
 
     def _check_cover(self, name: str, target: str, size: tuple[int, ...]) -> None:
-        """Refuse a kernel of the right number of values where nothing says that the map has its size."""
-        reached = self.reached.entering.get(id(self.targets[target]))
+        """Refuse a kernel of the right number of values that does not cover the map in front of it."""
+        layer, known = self.targets[target], self.source.flattened.get(name)
+        reached = self.reached.entering.get(id(layer))
         if reached is None:
             raise _Misfit(f"the window is too small: nothing is left at {self.reached.stopped} in front of it")
+        if known is None:
+            self._check_guess(name, reached, size)
+        shape = reached.spec.shape
+        enters = tuple(shape[2:] if layer.data_format == "channels_first" else shape[1:-1])
+        if self.window is None or enters == size:
+            return
+        entering = f"a map of {describe_size(enters)} enters at the window"
+        if not isinstance(known, Flattened):
+            raise _Misfit(f"{entering}, and the kernel covers {describe_size(size)}")
+        stride = _stride_before(layer, self.fcn, self.window)
+        if stride and known.stride and stride != known.stride:
+            raise _Misfit(
+                f"{entering}, {describe_size(stride)} pixels apart, where the classifier has {describe_size(size)}, "
+                f"{describe_size(known.stride)} apart"
+            )
+        self.notes.append(
+            f"{target}: {entering}, where the classifier has {describe_size(size)}. If the network pads or crops more, "
+            "its cells lie elsewhere."
+        )
+
+    def _check_guess(self, name: str, reached: _Reached, size: tuple[int, ...]) -> None:
+        """Refuse where nothing but the number of values says what the Dense layer has read."""
         missing = sorted(reached.layers - {t for _, t in self.pairs})
         if missing:
             raise _Misfit(
@@ -212,12 +289,24 @@ class _Fitting:
                 f"whether {name} was flattened from a map of {describe_size(size)} is not known; give the window, "
                 "or the classifier in place of its weights"
             )
-        shape = reached.spec.shape
-        enters = shape[2:] if self.targets[target].data_format == "channels_first" else shape[1:-1]
-        if self.window is not None and tuple(enters) != size:
-            raise _Misfit(
-                f"a map of {describe_size(enters)} enters at the window, and the kernel covers {describe_size(size)}"
-            )
+
+
+# What changes a layer's answer besides its arrays, and seldom on purpose.
+_SETTINGS = ("strides", "dilation_rate", "epsilon")
+
+
+def _stock(kind: type) -> type:
+    """The class of Keras that a layer's class is made from; itself where that is only `Layer`."""
+    found = next(c for c in kind.__mro__ if c.__module__.startswith("keras."))
+    return kind if found is keras.layers.Layer else found
+
+
+def _stride_before(layer: Any, model: keras.Model, window: Window) -> tuple[Any, ...] | None:
+    """The stride of the map that enters a layer, where that is known."""
+    opened = any(None in tensor.shape[1:] for tensor in keras.tree.flatten(_keras.input_structure(model)))
+    found = Entering(model, window if opened else None)
+    given = found.entering.get(id(layer))
+    return tuple(axis.stride for axis in given[0].axes) if given and not found.begun else None
 
 
 def _misnamed(names: Mapping[str, str | None], source: Source, targets: Mapping[str, Any], model: str) -> Iterator[str]:
@@ -233,6 +322,12 @@ def _asked_twice(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
         askers = [name for name, t in pairs if t == target]
         if len(askers) > 1:
             yield f"names: {target!r} would be loaded from {' and from '.join(map(repr, askers))}"
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    """Names as text, the first few of them."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _arrow(name: str, target: str) -> str:
@@ -258,6 +353,16 @@ def _aligned(stored: Sequence[Weight], wanted: Sequence[Weight]) -> list[tuple[W
     return list(zip(stored, wanted, strict=True)) if apart and len(stored) == len(wanted) else None
 
 
+def _check_graph(model: Any) -> None:
+    """Refuse what is not a model with a graph."""
+    if isinstance(model, keras.Model) and _keras.graph_of(model) is None:
+        raise UnsupportedModelError(
+            f"{model.name!r} has no graph: its layers are called in Python, or its input has no shape yet.\n"
+            "Build it with the functional API (keras.Model(inputs, outputs)), or start it with keras.Input."
+        )
+    need_graph(model)
+
+
 @dataclass
 class _Reaching:
     """A walk over a network at the window.
@@ -277,11 +382,6 @@ class _Stopped(Exception):
 
 def _reached(model: keras.Model, window: Window) -> _Reaching:
     """What enters the operations of a network: its shape at the window, and the layers with weights in front of it."""
-    if _keras.graph_of(model) is None:
-        raise UnsupportedModelError(
-            f"{model.name!r} has no graph: its layers are called in Python, or its input has no shape yet.\n"
-            "Build it with the functional API (keras.Model(inputs, outputs)), or start it with keras.Input."
-        )
     found, known = _Reaching(), {id(layer): name for name, layer in weighted(model)}
 
     def visit(operation: Any, *args: Any, **kwargs: Any) -> Any:
@@ -309,11 +409,16 @@ def _spec_after(operation: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     return _keras.output_spec(operation, *specs)
 
 
+def _rank(model: keras.Model) -> int:
+    """Number of spatial axes of a model's images."""
+    return max(len(tensor.shape) for tensor in keras.tree.flatten(_keras.input_structure(model))) - 2
+
+
 def _at_window(tensor: Any, window: Window, first: bool) -> Any:
     """An image input of the size of the window, where that is given."""
     rank = len(tensor.shape) - 2
     if window is None or rank < 1:
         return keras.KerasTensor(tensor.shape, tensor.dtype)
-    sizes = (window,) * rank if isinstance(window, int) else tuple(window)
+    sizes = whole_numbers(window, rank, "window")
     shape = (None, tensor.shape[1], *sizes) if first else (None, *sizes, tensor.shape[-1])
     return keras.KerasTensor(shape, tensor.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fullyconv.errors import OutputError
@@ -33,6 +33,16 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError, ValueError):
             _remove(temporary)
+
+
+def check_not_read(path: Path, reads: Iterable[str | os.PathLike[str] | None]) -> None:
+    """Refuse to write a file that is read.
+
+    Raises:
+        OutputError: it is one of them.
+    """
+    if any(other is not None and Path(other).resolve() == path.resolve() for other in reads):
+        raise OutputError(f"'{path}' is one of the files that are read.\nGive another name to write to.")
 
 
 def make_folder(path: Path) -> None:

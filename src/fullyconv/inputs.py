@@ -38,7 +38,9 @@ def integers(
     return tuple(int(n) for n in several)
 
 
-def whole_numbers(value: object, rank: int, name: str, example: int = 224) -> tuple[int, ...]:
+def whole_numbers(
+    value: object, rank: int, name: str, error: type[GeometryError] = GeometryError, example: int = 224
+) -> tuple[int, ...]:
     """As `integers`, each above 0, as many as there are spatial axes.
 
     Example:
@@ -46,9 +48,9 @@ def whole_numbers(value: object, rank: int, name: str, example: int = 224) -> tu
         >>> whole_numbers(224, 2, "size"), whole_numbers([224, 320], 2, "size")
         ((224, 224), (224, 320))
     """
-    numbers = integers(value, rank, name, example=example)
+    numbers = integers(value, rank, name, error, example)
     if len(numbers) != rank or any(n < 1 for n in numbers):
-        raise GeometryError(_no_integers(value, rank, name, example))
+        raise error(_no_integers(value, rank, name, example))
     return numbers
 
 
@@ -98,6 +100,8 @@ def _image(model: Any, tensor: Any, rank: int, first: bool, window: int | Sequen
     shape = tuple(tensor.shape[1:])
     size, channels = (shape[1:], shape[0]) if first else (shape[:-1], shape[-1])
     asked = () if window is None else integers(window, rank, "window", WindowError)
+    if len(asked) == rank:
+        asked = whole_numbers(window, rank, "window", WindowError)
     known = _window(model, size, asked)
     if channels is None:
         raise WindowError(
@@ -120,7 +124,7 @@ def _window(model: Any, size: tuple[int | None, ...], asked: tuple[int, ...]) ->
             f"Give the size it was trained on:  fullyconv.convert(model, window={(224,) * len(size)})"
         )
     wrong = [n for n, given in zip(size, asked, strict=False) if n is not None and n != given]
-    if wrong or any(n < 1 for n in asked):
+    if wrong:
         raise WindowError(
             f"The window {asked} contradicts the input of {model.name!r}, which is {size}.\nLeave it out."
         )

@@ -101,7 +101,7 @@ class Walk:
         self.calls += 1
         entering = keras.tree.flatten((args, kwargs))
         given = [x for x in entering if isinstance(x, (Map, Places))]
-        specs = keras.tree.map_structure(_spec, (args, _without_training(kwargs)))
+        specs = tensors(args, kwargs)
         refused = [x for x in entering if isinstance(x, Refused)]
         name = self.names[id(operation)]
         if refused:
@@ -243,9 +243,10 @@ def need_graph(model: Any) -> Any:
             f"this is a Functional model of the same layers and weights:\n"
             f"  x = keras.Input((height, width, channels)); keras.Model(x, model.call(x))"
         )
+    inside = isinstance(getattr(model, "model", None), keras.Model)
     raise UnsupportedModelError(
         f"Expected a keras.Model, but received {'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}.\n"
-        "Load it with keras.models.load_model."
+        + ("Give its `.model`." if inside else "Load it with keras.models.load_model.")
     )
 
 
@@ -272,6 +273,11 @@ def unique_names(model: Any, whole: _keras.Rules = None) -> dict[int, str]:
             names[id(operation)] = next(name for name in candidates if name not in taken)
             taken.add(names[id(operation)])
     return names
+
+
+def tensors(args: Any, kwargs: Mapping[str, Any]) -> Any:
+    """The arguments of a call of the classifier: symbolic tensors in place of what stands for them."""
+    return keras.tree.map_structure(_spec, (args, _without_training(kwargs)))
 
 
 def _spec(x: Any) -> Any:

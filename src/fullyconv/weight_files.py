@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,6 +48,12 @@ class Weight:
     shape: tuple[int, ...]
     read: Callable[[], np.ndarray]
 
+    @property
+    def kind(self) -> type | None:
+        """The layer's class where the file says so: Keras 3 names the layers in a model by their classes."""
+        holder, _, last = self.place.rpartition("/")
+        return _saved.class_named(re.sub(r"_\d+$", "", last)) if holder.endswith("layers") else None
+
 
 @dataclass(frozen=True)
 class WeightFile:
@@ -78,7 +85,7 @@ def read_weight_file(path: Path) -> WeightFile:
             weights = list(_legacy(legacy, path) if legacy is not None else _numbered(file, path))
     except ModelFileError:
         raise
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ModelFileError(_unreadable(path, error)) from error
     if not weights:
         raise ModelFileError(
@@ -166,5 +173,7 @@ def _unreadable(path: Path, error: Exception) -> str:
     """The message for a file that cannot be read as weights."""
     if not path.exists():
         return f"There is no file '{path}'.\nCheck the path."
+    if path.is_dir():
+        return f"'{path}' is a folder.\nGive the path of a .weights.h5, .keras or .h5 file."
     reason = re.sub(r"\s+", " ", str(error)).rstrip(".")[:160]
     return f"'{path}' cannot be read as a weight file ({reason}).\nCopy or download it again, or save it anew."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,31 @@ from typing import Any
 import keras
 
 from fullyconv import _keras
-from fullyconv.errors import ModelFileError, UnsupportedLayerError
+from fullyconv.errors import ModelFileError
+from fullyconv.flattening import Entering
+from fullyconv.geometry import Number
 from fullyconv.model_files import read_model
-from fullyconv.plan import plan
+from fullyconv.rules.dense import contracts_last, rows
 from fullyconv.rules.rule import Arrange
-from fullyconv.walk import unique_names
+from fullyconv.walk import need_graph, unique_names
 from fullyconv.weight_files import Weight, opened, read_weight_file
 
 CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+DENSE = (keras.layers.Dense, keras.layers.EinsumDense)
 Window = int | Sequence[int] | None
+
+
+@dataclass(frozen=True)
+class Flattened:
+    """The map that the kernel of a Dense layer was trained on.
+
+    Args:
+        move: How that kernel becomes the kernel of a convolution.
+        stride: Pixels from one position of the map to the next; empty where that is not known.
+    """
+
+    move: Arrange
+    stride: tuple[Number, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -29,12 +45,18 @@ class Source:
     Args:
         what: Its name or its file's, for messages.
         layers: The arrays of each layer.
-        layouts: How the kernel of a Dense layer becomes that of a convolution, for the layers where that is known.
+        objects: The layers themselves; empty where there are only their arrays.
+        flattened: What each Dense layer reads, or why that is not known; empty where there are only arrays.
+        window: Spatial size of its images, where that is known.
+        unread: Why the classifier in its file could not be read, if it holds one.
     """
 
     what: str
     layers: Mapping[str, list[Weight]]
-    layouts: Mapping[str, Arrange]
+    objects: Mapping[str, Any] = field(default_factory=dict)
+    flattened: Mapping[str, Flattened | str] = field(default_factory=dict)
+    window: tuple[int, ...] | None = None
+    unread: str = ""
 
 
 def source_of(weights: keras.Model | str | Path, window: Window) -> Source:
@@ -42,9 +64,10 @@ def source_of(weights: keras.Model | str | Path, window: Window) -> Source:
 
     Raises:
         ModelFileError: the file cannot be read, or does not name its layers.
-        WindowError: the classifier's input leaves its size open, and no window is given.
+        UnsupportedModelError: it is neither, or the classifier has no graph.
+        WindowError: the window contradicts the classifier's input.
     """
-    return _of_model(weights, window) if isinstance(weights, keras.Model) else _of_file(Path(weights), window)
+    return _of_file(Path(weights), window) if isinstance(weights, str | Path) else _of_model(weights, window)
 
 
 def weighted(model: Any) -> Iterator[tuple[str, Any]]:
@@ -55,9 +78,17 @@ def weighted(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _of_model(model: keras.Model, window: Window, what: str = "") -> Source:
-    layouts = _layouts(model, window)
-    layers = {name: list(arrays(name, layer)) for name, layer in weighted(model)}
-    return Source(what or repr(model.name), layers, layouts)
+    need_graph(model)
+    objects = dict(weighted(model))
+    layers = {name: list(arrays(name, layer)) for name, layer in objects.items()}
+    dense = {name: layer for name, layer in objects.items() if isinstance(layer, DENSE)}
+    what = what or repr(model.name)
+    if window is None and any(None in x.shape[1:] for x in keras.tree.flatten(_keras.input_structure(model))):
+        return Source(what, layers, objects, dict.fromkeys(dense, "the classifier takes any size; give the window"))
+    found = Entering(model, window)
+    flattened = {name: _flattened(layer, found) for name, layer in dense.items()}
+    size = next(x.size for x in found.inputs if x.axes)
+    return Source(what, layers, objects, flattened, size)
 
 
 def arrays(name: str, layer: Any) -> Iterator[Weight]:
@@ -70,39 +101,49 @@ def arrays(name: str, layer: Any) -> Iterator[Weight]:
             yield Weight(name, v.name if named else None, name, tuple(v.shape), read)
 
 
-def _layouts(model: keras.Model, window: Window) -> dict[str, Arrange]:
-    """The layouts of a classifier's Dense layers; empty where it cannot be planned."""
-    names = unique_names(model)
-    try:
-        made = plan(model, window=window)
-    except UnsupportedLayerError:
-        return {}
-    drawn = [recipe.blueprint for recipe in made.recipes if recipe.blueprint is not None]
-    kernels = [(names.get(id(b.source)), b.arrange["kernel"]) for b in drawn if b.kind in CONVOLUTIONS and b.arrange]
-    return {name: move for name, move in kernels if name is not None and move.shape is not None}
+def _flattened(layer: Any, found: Entering) -> Flattened | str:
+    """What a Dense layer reads, or why that is not known."""
+    given = found.entering.get(id(layer), [])
+    if not given:
+        return f"nothing is known of what {found.begun[0]!r} in front of it returns"
+    if isinstance(layer, keras.layers.EinsumDense) and not contracts_last(layer):
+        return f"it computes {layer.equation!r}, which is more than a product over the last axis"
+    if any(len(x.shape) != 1 for x in given):
+        return "it is applied along an axis of a map, not to a flattened one"
+    moves = [Arrange(rows(x), (*x.size, x.channels, layer.kernel.shape[-1])) for x in given]
+    if any(move != moves[0] for move in moves):
+        return "it is used more than once, on maps that were flattened in different ways"
+    # Behind an operation without a rule positions are counted anew, so that strides would be those from there on.
+    return Flattened(moves[0], () if found.begun else tuple(axis.stride for axis in given[0].axes))
 
 
 def _of_file(path: Path, window: Window) -> Source:
     file = read_weight_file(path)
-    model = _model_in(path)
-    if model is not None:
-        return _of_model(model, window, f"'{path}'")
+    try:
+        model = _model_in(path)
+    except ModelFileError as error:
+        return _of_arrays(path, file.weights, unread=str(error).splitlines()[0])
+    return _of_arrays(path, file.weights) if model is None else _of_model(model, window, f"'{path}'")
+
+
+def _of_arrays(path: Path, weights: Sequence[Weight], unread: str = "") -> Source:
     layers: dict[str, list[Weight]] = {}
-    for weight in file.weights:
+    for weight in weights:
         if weight.layer is None:
             raise ModelFileError(
                 f"'{path}' does not say the names of its layers: an early Keras 3 wrote it.\n"
                 "Load it into the classifier with model.load_weights, and give the classifier in its place."
             )
         layers.setdefault(weight.layer, []).append(weight)
-    return Source(f"'{path}'", layers, {})
+    return Source(f"'{path}'", layers, unread=unread)
 
 
 def _model_in(path: Path) -> keras.Model | None:
-    """The classifier in a file, or None where there is none, or none that Keras can build."""
+    """The classifier in a file, or None where there is none.
+
+    Raises:
+        ModelFileError: there is one, which Keras cannot build.
+    """
     with opened(path) as file:
         whole = path.suffix == ".keras" or "model_config" in file.attrs
-    try:
-        return read_model(path) if whole else None
-    except ModelFileError:
-        return None
+    return read_model(path) if whole else None

@@ -17,7 +17,7 @@ import typer
 import fullyconv
 from fullyconv.cli.app import Group
 from fullyconv.errors import GeometryError, ModelFileError, OutputError
-from fullyconv.files import is_path
+from fullyconv.files import check_not_read, is_path
 
 if TYPE_CHECKING:
     import keras
@@ -272,8 +272,7 @@ Pixels = Annotated[Any, Group(_pixels)]
 
 def check_output(path: Path, *endings: str, reads: Iterable[str | Path | None] = ()) -> None:
     """Refuse a file that could not be written, or is one of those that are read, before the work is done."""
-    if any(other is not None and Path(other).resolve() == path.resolve() for other in reads):
-        raise OutputError(f"'{path}' is one of the files that are read.\nGive another name to write to.")
+    check_not_read(path, reads)
     check_ending(path, *endings)
     if not path.parent.is_dir():
         msg = f"'{path}' cannot be written: there is no folder '{path.parent}'.\nCreate it first."

@@ -42,7 +42,7 @@ def dense(layer: keras.layers.Dense, x: Map, *, site: Site, **_: Any) -> Map:
 
 def einsum_dense(layer: keras.layers.EinsumDense, x: Map, *, site: Site, **_: Any) -> Map:
     """The same layer where it contracts the channels of a map; a 1x1 convolution on a vector."""
-    if not _contracts_last(layer):
+    if not contracts_last(layer):
         raise Decline(f"computes {layer.equation!r}, which is more than a product over channels", "use a Dense layer")
     if len(x.shape) == 1:
         return _convolution(layer, x, site)
@@ -63,7 +63,7 @@ def _along_channels(layer: keras.layers.Layer, x: Map, site: Site) -> Map:
     return x.then(recipe, shape=site.shape, channels=site.shape[-1], dtype=site.dtype)
 
 
-def _contracts_last(layer: keras.layers.EinsumDense) -> bool:
+def contracts_last(layer: keras.layers.EinsumDense) -> bool:
     """Whether the equation is `...c,cd->...d`, whatever its letters."""
     inputs, output = layer.equation.replace(" ", "").split("->")
     value, kernel = inputs.split(",")
