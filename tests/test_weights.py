@@ -295,8 +295,8 @@ def test_a_network_by_hand_from_a_file_of_each_kind(name, tmp_path):
     fcn = by_hand()
     loaded = fullyconv.load_dense_weights(fcn, save(model, tmp_path / name), window=SHAPE[:2])
     alone = (
-        f"\nfc1: taken to read what Keras's Flatten makes of a map, row by row. '{tmp_path / name}' holds weights alone, "
-        "which do not say it; give the classifier in its place to be sure."
+        f"\nfc1: taken to read what Keras's Flatten makes of a map, row by row. "
+        f"'{tmp_path / name}' holds weights alone, which do not say it; give the classifier in its place to be sure."
     )
     assert str(loaded) == "Loaded 5 layers." + (alone if name in FILES[:2] else "")
     same_answers(model, fcn)
@@ -559,8 +559,8 @@ def test_a_network_that_pads_its_image():
     model, fcn = trained(), by_hand()
     padded = keras.Sequential([keras.Input((None, None, 3)), layers.ZeroPadding2D(10), *fcn.layers], name="padded")
     assert fullyconv.load_dense_weights(padded, model).notes == (
-        "fc1: a map of 15 x 13 enters at the window, where the classifier has 5 x 3. If the network pads or crops more, "
-        "its cells lie elsewhere.",
+        "fc1: a map of 15 x 13 enters at the window, where the classifier has 5 x 3. "
+        "If the network pads or crops more, its cells lie elsewhere.",
     )
     x = nets.images(SHAPE[:2], SHAPE[2], 2)
     want, have = nets.run(model, x), nets.run(padded, x)[:, 5, 5]
@@ -642,11 +642,11 @@ def test_what_is_neither_a_network_nor_weights(tmp_path):
         remedy = "Give its `.model`." if bad is converted else "Load it with keras.models.load_model."
         want = f"Expected a keras.Model, but received a {kind}.\n{remedy}"
         assert refused(fcn, bad, error=unsupported) == want
-        with pytest.raises(unsupported) as caught:  # noqa: PT011
+        with pytest.raises(unsupported) as caught:
             fullyconv.load_dense_weights(bad, model)
         assert str(caught.value) == want
     assert refused(fcn, model, ["fc1"], error=TypeError) == (
-        "`names` maps the name in the weights to that in the network, {\"fc1\": \"conv\"}, not ['fc1']."
+        '`names` maps the name in the weights to that in the network, {"fc1": "conv"}, not [\'fc1\'].'
     )
     assert refused(fcn, model, window="14", error=fullyconv.WindowError).startswith("The window must be a whole number")
     assert refused(fcn, tmp_path, error=fullyconv.ModelFileError) == (

@@ -102,7 +102,9 @@ def load_dense_weights(
         Loaded 1 layers.
     """
     if names is not None and not isinstance(names, Mapping):
-        raise TypeError(f'`names` maps the name in the weights to that in the network, {{"fc1": "conv"}}, not {names!r}.')
+        raise TypeError(
+            f'`names` maps the name in the weights to that in the network, {{"fc1": "conv"}}, not {names!r}.'
+        )
     _check_graph(fcn)
     if window is not None:
         window = whole_numbers(window, _rank(fcn), "window", WindowError)
@@ -179,8 +181,8 @@ class _Fitting:
             )
         for part, layers in self.taken.items():
             yield (
-                f"{_some(layers)}: {self.source.what} does not name its arrays; the first of each was taken for {part}, "
-                "which is all that the network's layer has."
+                f"{_some(layers)}: {self.source.what} does not name its arrays; the first of each was taken "
+                f"for {part}, which is all that the network's layer has."
             )
 
     def _rest(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
