@@ -266,6 +266,77 @@ def test_a_network_of_another_classifier():
     )
 
 
+def small(**changes) -> keras.Model:
+    """A classifier of which one thing can be another."""
+    get = {"window": 11, "activation": "relu", "strides": 1, "pool": "Max", "end": None, "join": "Add"} | changes
+    keras.utils.set_random_seed(3)
+    x = keras.Input((get["window"],) * 2 + (3,), name="image")
+    a = layers.Conv2D(4, 3, strides=get["strides"], activation=get["activation"], name="conv")(x)
+    a = getattr(layers, f"{get['pool']}Pooling2D")(2, strides=1, name="pool")(a)
+    b = layers.Conv2D(4, 1, name="side")(a)
+    a = getattr(layers, get["join"])(name="join")([a, b] if "order" not in changes else [b, b])
+    y = layers.Flatten(name="flat")(layers.GlobalAveragePooling2D(keepdims=True, name="gap")(a))
+    return keras.Model(x, layers.Dense(5, activation=get["end"], name="fc")(y), name="small")
+
+
+OTHERS = {
+    "activation": ({"activation": "tanh"}, "conv: activation tanh in the network, relu in its conversion"),
+    "softmax": ({"end": "softmax"}, "fc: activation softmax in the network, linear in its conversion"),
+    "stride": ({"strides": 2}, "conv: strides [2, 2] in the network, [1, 1] in its conversion"),
+    "pooling": ({"pool": "Average"}, "pool: AveragePooling2D in the network, MaxPooling2D in its conversion"),
+    "window": ({"window": 12}, "gap: pool_size [9, 9] in the network, [8, 8] in its conversion"),
+    "merge": ({"join": "Multiply"}, "join: Multiply in the network, Add in its conversion"),
+    "connections": ({"order": 1}, "join: reads side, side in the network, pool, side in its conversion"),
+}
+
+
+@pytest.mark.parametrize("way", ["in this process", "saved by Keras"])
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_classifier_of_the_same_weights_that_is_another(what, way, tmp_path):
+    """Names and shapes agree in all of them; the answers do not."""
+    changes, line = OTHERS[what]
+    fcn = fullyconv.convert(small(**changes))
+    fcn = resaved(fcn, tmp_path) if way == "saved by Keras" else fcn
+    with pytest.raises(fullyconv.WeightsError, match="is no conversion of 'small'") as caught:
+        fullyconv.to_classifier(fcn, like=small())
+    assert f"  {line}" in str(caught.value).splitlines()
+    assert described(fullyconv.to_classifier(fcn, like=small(**changes))) == described(small(**changes))
+
+
+def test_what_training_changes_does_not_count(tmp_path):
+    model = source("valid")
+    fcn = fullyconv.convert(model)
+    for layer in fcn.model.layers:
+        layer.trainable = not layer.weights
+        if isinstance(layer, layers.Conv2D):
+            layer.kernel_regularizer = keras.regularizers.L2(0.1)
+        if isinstance(layer, layers.Dropout):
+            layer.rate = 0.9
+    back = fullyconv.to_classifier(resaved(tuned(fcn), tmp_path), like=model)
+    assert [type(layer) for layer in back.layers] == [type(layer) for layer in model.layers]
+
+
+def test_what_is_neither_a_network_nor_a_classifier(tmp_path):
+    model = source("valid")
+    fcn = fullyconv.convert(model)
+    model.save(tmp_path / "net.keras")
+    no_classifier = (
+        "'valid' returns a map of any size, so it is no classifier.\n"
+        "Give as `like` the classifier that the network was made from."
+    )
+    cases = [
+        (model, None, "Expected a FullyConv, but received Functional.\nA network that Keras saved is read with "),
+        (tmp_path / "net.keras", None, "Expected a FullyConv, but received PosixPath.\n"),
+        (fcn, tmp_path / "net.keras", "Expected a keras.Model, but received a PosixPath.\nLoad it with keras.models"),
+        (fcn, fcn, no_classifier),
+        (fcn, fcn.model, no_classifier),
+    ]
+    for network, like, message in cases:
+        with pytest.raises(fullyconv.UnsupportedModelError) as caught:
+            fullyconv.to_classifier(network, like=like)
+        assert str(caught.value).startswith(message)
+
+
 def test_a_part_of_a_classifier():
     model = source("valid")
     fcn = fullyconv.convert(model, until=model.layers[-2].name)

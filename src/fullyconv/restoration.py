@@ -6,6 +6,7 @@ Where it is not, the network is rebuilt at its window (see replay.py).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,10 +15,12 @@ import numpy as np
 
 from fullyconv import _keras
 from fullyconv.convert import FullyConv
-from fullyconv.errors import UnsupportedModelError, WeightsError
-from fullyconv.plan import HEADS, Plan, plan
+from fullyconv.errors import FullyConvError, UnsupportedModelError, WeightsError
+from fullyconv.likeness import differences
+from fullyconv.plan import CONTEXTS, HEADS, POOLS, Plan, plan
 from fullyconv.replay import at_window
 from fullyconv.rules.rule import Arrange, Blueprint
+from fullyconv.walk import need_graph
 from fullyconv.weight_sources import weighted
 
 
@@ -38,14 +41,20 @@ def to_classifier(fcn: FullyConv, *, like: keras.Model | Plan | None = None) -> 
         A new model, not compiled, that shares nothing with the network.
 
     Raises:
-        WeightsError: the network is no conversion of `like`; all differences are named.
-        UnsupportedModelError: nothing says what the classifier was: it needs `like`.
+        WeightsError: the network is no conversion of `like`; all differences are named: layers, their settings and
+            arrays, and how they are connected. What training changes does not count.
+        UnsupportedModelError: nothing says what the classifier was: it needs `like`; or `like` is no classifier.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(5)])
         >>> fullyconv.to_classifier(fullyconv.convert(model)).output_shape
         (None, 5)
     """
+    if not isinstance(fcn, FullyConv):
+        raise UnsupportedModelError(
+            f"Expected a FullyConv, but received {type(fcn).__name__}.\n"
+            "A network that Keras saved is read with fullyconv.load(path, window=...)."
+        )
     made = _plan(fcn, like)
     if made is None or (like is None and _is_part(made)):
         return at_window(fcn)
@@ -61,12 +70,48 @@ def _plan(fcn: FullyConv, like: keras.Model | Plan | None) -> Plan | None:
     """The plan that the network was, or would have been, made by."""
     if like is None or isinstance(like, Plan):
         return like or fcn.plan
+    _check_like(like)
+    best: tuple[int, Plan] | None = None
+    for options in _options(fcn, like):
+        try:
+            made = plan(like, **options)
+        except FullyConvError:
+            if best is None:
+                raise
+            continue
+        wrong = len(differences(made, fcn.model))
+        best = (wrong, made) if best is None or wrong < best[0] else best
+        if not wrong:
+            break
+    return best[1] if best else None
+
+
+def _check_like(like: Any) -> None:
+    """Refuse what is no classifier."""
+    if not isinstance(like, FullyConv):
+        need_graph(like)
+    network = like.model if isinstance(like, FullyConv) else like
+    if network is not like or any(None in tensor.shape[1:] for tensor in network.outputs):
+        raise UnsupportedModelError(
+            f"{network.name!r} returns a map of any size, so it is no classifier.\n"
+            "Give as `like` the classifier that the network was made from."
+        )
+
+
+def _options(fcn: FullyConv, like: keras.Model) -> Iterator[dict[str, Any]]:
+    """The options that the network may have been made with: its own, or where its file lost them, all that there are."""
     options = dict(fcn.options)
     opened = any(None in tensor.shape[1:] for tensor in like.inputs)
     options["window"] = options.get("window") or (fcn.window if opened else None)
-    heads = [options["head"]] if options.get("head") else HEADS  # a file that Keras saved does not say it
-    made = [plan(like, **{**options, "head": head}) for head in heads]
-    return min(made, key=lambda p: len(_wrong(p, fcn.model)))
+    strides = [None, keras.tree.flatten(fcn.grids)[0].stride]
+    known = {
+        name: [options[name]] if options.get(name) else tried
+        for name, tried in (("stride", strides), ("pool", POOLS), ("context", CONTEXTS), ("head", HEADS))
+    }
+    if fcn.options:
+        known["stride"] = [options.get("stride")]
+    for values in itertools.product(*known.values()):
+        yield {**options, **dict(zip(known, values, strict=True))}
 
 
 def _is_part(made: Plan) -> bool:
@@ -127,46 +172,10 @@ def _unmoved(move: Arrange, value: np.ndarray, old: np.ndarray) -> np.ndarray:
 
 def _check(made: Plan, network: keras.Model) -> None:
     """Refuse a network that is not a conversion of the classifier."""
-    wrong = _wrong(made, network)
+    wrong = differences(made, network)
     if wrong:
         raise WeightsError(
             f"{network.name!r} is no conversion of {made.model.name!r}: {len(wrong)} of its layers differ.",
             wrong,
             "Give the classifier that it was made from: fullyconv.to_classifier(fcn, like=classifier).",
         )
-
-
-def _wrong(made: Plan, network: keras.Model) -> list[str]:
-    """What differs between the network of a plan and this one."""
-    layers, blueprints = dict(weighted(network)), {b.name: b for b in _blueprints(made)}
-    wrong = [f"{name} is only in the network" for name in layers if name not in blueprints]
-    wrong += [f"{name} is missing in the network" for name in blueprints if name not in layers]
-    for name, blueprint in blueprints.items():
-        if name in layers:
-            wrong += _differences(blueprint, layers[name])
-    return wrong
-
-
-def _differences(blueprint: Blueprint, layer: Any) -> Iterator[str]:
-    """What differs between a layer as it was converted and as it is in the network."""
-    shapes = _shapes(blueprint.source, named=bool(blueprint.arrange))
-    moves = blueprint.arrange or {name: Arrange() for name in shapes}
-    want = {name: _shape_after(move, shapes[name]) for name, move in moves.items()}
-    have = _shapes(layer, named=bool(blueprint.arrange))
-    if want != have:
-        yield f"{blueprint.name}: {_listed(have)} in the network, {_listed(want)} in its conversion"
-
-
-def _shapes(layer: Any, named: bool) -> dict[str, tuple[int, ...]]:
-    """The shapes of a layer's arrays by their names; by their numbers where the names are not the layer's own."""
-    plain = [v for v in layer.weights if not v.name.startswith("lora_")]
-    return {v.name if named else str(i): tuple(v.shape) for i, v in enumerate(plain)}
-
-
-def _shape_after(move: Arrange, shape: tuple[int, ...]) -> tuple[int, ...]:
-    taken = shape if move.take is None else (len(move.take), *shape[1:])
-    return taken if move.shape is None else move.shape
-
-
-def _listed(shapes: dict[str, tuple[int, ...]]) -> str:
-    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
