@@ -267,8 +267,16 @@ REFUSED: dict[str, tuple[Callable[[], Built], str]] = {
         "takes a part of a tensor of shape (8, 8, 2).\nSlice channels, or positions at the ends.",
     ),
     "entries": (
-        net(lambda x: ops.take(x, np.array([1, 0]), axis=-1)),
+        net(lambda x: ops.take(x, np.array([1, 0]), axis=1)),
         "takes entries of a tensor.\nSlice channels, or crop with a Cropping layer.",
+    ),
+    "a turned image": (
+        net(lambda x: ops.flip(x, axis=2)),
+        "turns the image round.\nLeave it out, and turn the images before they enter.",
+    ),
+    "stacked maps": (
+        net(lambda x: ops.stack([x, x], axis=1)[:, 0]),
+        "stacks tensors of shape (8, 8, 2).\nConcatenate the channels of maps.",
     ),
     "halves of the rows": (
         net(lambda x: ops.split(x, 2, axis=1)[0]),

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,13 @@ import numpy as np
 
 from fullyconv import _keras
 from fullyconv.classifier_weights import in_words
+from fullyconv.entering import Reached, Window, rank, reached, stride_before
 from fullyconv.errors import UnsupportedModelError, WeightsError, WindowError
-from fullyconv.flattening import Entering
-from fullyconv.inputs import channels_first, whole_numbers
+from fullyconv.inputs import whole_numbers
 from fullyconv.rules.rule import Arrange, describe_size
 from fullyconv.walk import need_graph
 from fullyconv.weight_files import Weight
-from fullyconv.weight_sources import CONVOLUTIONS, DENSE, Flattened, Source, Window, arrays, source_of, weighted
+from fullyconv.weight_sources import CONVOLUTIONS, DENSE, Flattened, Source, arrays, source_of, weighted
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,6 @@ class LoadedWeights:
         for where, names in (("weights", self.only_in_weights), ("network", self.only_in_model)):
             lines += [f"Only in the {where}, and not loaded: {', '.join(names)}."] if names else []
         return "\n".join([*lines, *self.notes])
-
-
-@dataclass(frozen=True)
-class _Reached:
-    """What stands for a tensor of the network at the window: its shape, and the layers it was computed by."""
-
-    spec: Any
-    layers: frozenset[str]
 
 
 def load_dense_weights(
@@ -107,7 +98,7 @@ def load_dense_weights(
         )
     _check_graph(fcn)
     if window is not None:
-        window = whole_numbers(window, _rank(fcn), "window", WindowError)
+        window = whole_numbers(window, rank(fcn), "window", WindowError)
     fitting = _Fitting(fcn, source_of(weights, window), names or {}, window)
     moves = fitting.moves()
     fitting.check()
@@ -135,7 +126,7 @@ class _Fitting:
         wanted = [(name, names.get(name, name)) for name in source.layers]
         self.pairs = [(name, target) for name, target in wanted if target is not None and target in self.targets]
         self.wrong += _asked_twice(self.pairs)
-        self.reached = _reached(fcn, self.window)
+        self.reached = reached(fcn, self.window, {id(layer): name for name, layer in self.targets.items()})
         self.notes: list[str] = []
         self.assumed: list[str] = []
         self.taken: dict[str, list[str]] = {}
@@ -267,7 +258,7 @@ class _Fitting:
         entering = f"a map of {describe_size(enters)} enters at the window"
         if not isinstance(known, Flattened):
             raise _Misfit(f"{entering}, and the kernel covers {describe_size(size)}")
-        stride = _stride_before(layer, self.fcn, self.window)
+        stride = stride_before(layer, self.fcn, self.window)
         if stride and known.stride and stride != known.stride:
             raise _Misfit(
                 f"{entering}, {describe_size(stride)} pixels apart, where the classifier has {describe_size(size)}, "
@@ -278,7 +269,7 @@ class _Fitting:
             "its cells lie elsewhere."
         )
 
-    def _check_guess(self, name: str, reached: _Reached, size: tuple[int, ...]) -> None:
+    def _check_guess(self, name: str, reached: Reached, size: tuple[int, ...]) -> None:
         """Refuse where nothing but the number of values says what the Dense layer has read."""
         missing = sorted(reached.layers - {t for _, t in self.pairs})
         if missing:
@@ -301,14 +292,6 @@ def _stock(kind: type) -> type:
     """The class of Keras that a layer's class is made from; itself where that is only `Layer`."""
     found = next(c for c in kind.__mro__ if c.__module__.startswith("keras."))
     return kind if found is keras.layers.Layer else found
-
-
-def _stride_before(layer: Any, model: keras.Model, window: Window) -> tuple[Any, ...] | None:
-    """The stride of the map that enters a layer, where that is known."""
-    opened = any(None in tensor.shape[1:] for tensor in keras.tree.flatten(_keras.input_structure(model)))
-    found = Entering(model, window if opened else None)
-    given = found.entering.get(id(layer))
-    return tuple(axis.stride for axis in given[0].axes) if given and not found.begun else None
 
 
 def _misnamed(names: Mapping[str, str | None], source: Source, targets: Mapping[str, Any], model: str) -> Iterator[str]:
@@ -363,64 +346,3 @@ def _check_graph(model: Any) -> None:
             "Build it with the functional API (keras.Model(inputs, outputs)), or start it with keras.Input."
         )
     need_graph(model)
-
-
-@dataclass
-class _Reaching:
-    """A walk over a network at the window.
-
-    Args:
-        entering: What enters each operation.
-        stopped: The name of the operation that nothing is left at, where the window is too small.
-    """
-
-    entering: dict[int, _Reached] = field(default_factory=dict)
-    stopped: str | None = None
-
-
-class _Stopped(Exception):
-    """The end of a walk before the outputs."""
-
-
-def _reached(model: keras.Model, window: Window) -> _Reaching:
-    """What enters the operations of a network: its shape at the window, and the layers with weights in front of it."""
-    found, known = _Reaching(), {id(layer): name for name, layer in weighted(model)}
-
-    def visit(operation: Any, *args: Any, **kwargs: Any) -> Any:
-        given = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, _Reached)]
-        layers = frozenset[str]().union(*(x.layers for x in given))
-        found.entering[id(operation)] = _Reached(given[0].spec, layers)
-        own = {known[id(operation)]} if id(operation) in known else set()
-        try:
-            out = _spec_after(operation, args, kwargs)
-        except ValueError:
-            found.stopped = operation.name
-            raise _Stopped from None
-        return keras.tree.map_structure(lambda spec: _Reached(spec, layers | own), out)
-
-    first = channels_first(model)
-    inputs = keras.tree.flatten(_keras.input_structure(model))
-    with suppress(_Stopped):
-        _keras.walk(model, [_Reached(_at_window(x, window, first), frozenset()) for x in inputs], visit)
-    return found
-
-
-def _spec_after(operation: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
-    kwargs = {name: value for name, value in kwargs.items() if name not in ("training", "mask")}
-    specs = keras.tree.map_structure(lambda x: x.spec if isinstance(x, _Reached) else x, (args, kwargs))
-    return _keras.output_spec(operation, *specs)
-
-
-def _rank(model: keras.Model) -> int:
-    """Number of spatial axes of a model's images."""
-    return max(len(tensor.shape) for tensor in keras.tree.flatten(_keras.input_structure(model))) - 2
-
-
-def _at_window(tensor: Any, window: Window, first: bool) -> Any:
-    """An image input of the size of the window, where that is given."""
-    rank = len(tensor.shape) - 2
-    if window is None or rank < 1:
-        return keras.KerasTensor(tensor.shape, tensor.dtype)
-    sizes = whole_numbers(window, rank, "window")
-    shape = (None, tensor.shape[1], *sizes) if first else (None, *sizes, tensor.shape[-1])
-    return keras.KerasTensor(shape, tensor.dtype)

@@ -18,7 +18,18 @@ from fullyconv.rules.rule import Arrange, Blueprint, Recipe, needed
 from fullyconv.walk import unique_names
 
 # Settings that have no part in a network's answer.
-_NO_PART = ("name", "trainable", "dtype", "momentum", "rate", "seed", "stddev", "noise_shape", "synchronized", "autocast")
+_NO_PART = (
+    "name",
+    "trainable",
+    "dtype",
+    "momentum",
+    "rate",
+    "seed",
+    "stddev",
+    "noise_shape",
+    "synchronized",
+    "autocast",
+)
 _NO_PART_ENDS = ("_initializer", "_regularizer", "_constraint", "_config")
 
 
@@ -49,8 +60,9 @@ def _described(made: Plan) -> dict[str, _Call]:
         blueprint = recipe.blueprint
         if id(recipe) in wanted and blueprint is not None:
             if blueprint.name not in calls:
-                fresh = blueprint.kind.from_config(dict(blueprint.config))
-                calls[blueprint.name] = _Call(blueprint.kind, _settings(fresh), _shapes_of(blueprint))
+                kind: Any = blueprint.kind
+                fresh = kind.from_config(dict(blueprint.config))
+                calls[blueprint.name] = _Call(kind, _settings(fresh), _shapes_of(blueprint))
             calls[blueprint.name].inputs.append(_tokens((recipe.args, dict(recipe.kwargs)), names))
     return calls
 
@@ -86,7 +98,7 @@ def _tokens(arguments: Any, names: Mapping[int, str]) -> list[str]:
     found: list[str] = []
     for x in keras.tree.flatten(arguments):
         if isinstance(x, Recipe):
-            source = x.args[0] if x.blueprint is None and id(x) not in names else x
+            source: Any = x.args[0] if x.blueprint is None and id(x) not in names else x
             found.append(_Token(names.get(id(source)) or source.blueprint.name))
         elif isinstance(x, (int, float, np.ndarray, np.generic)):
             found.append(" ".join(f"{value:.6g}" for value in np.ravel(x)))

@@ -114,7 +114,8 @@ class _Replay:
             return self._dense(operation, x)
         if kind is not None:
             return self._pooled(operation, x, kind)
-        if isinstance(operation, _layers.Permute | _layers.Reshape | _ops.Take):  # a crop of one cell is that cell
+        crop = isinstance(operation, _ops.Take) and _is_tensor(args[1])  # of one cell, which is that cell
+        if crop or isinstance(operation, _layers.Permute | _layers.Reshape):
             return self.vector(x) if self._is_single(x) else None
         changes = _changes(operation)
         if changes is None or kwargs or not all(map(self._is_single, args)):

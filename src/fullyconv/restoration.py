@@ -99,7 +99,7 @@ def _check_like(like: Any) -> None:
 
 
 def _options(fcn: FullyConv, like: keras.Model) -> Iterator[dict[str, Any]]:
-    """The options that the network may have been made with: its own, or where its file lost them, all that there are."""
+    """The options it may have been made with: its own, or all that there are where its file lost them."""
     options = dict(fcn.options)
     opened = any(None in tensor.shape[1:] for tensor in like.inputs)
     options["window"] = options.get("window") or (fcn.window if opened else None)

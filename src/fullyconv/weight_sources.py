@@ -11,8 +11,8 @@ from typing import Any
 import keras
 
 from fullyconv import _keras
+from fullyconv.entering import Entering, Window
 from fullyconv.errors import ModelFileError
-from fullyconv.flattening import Entering
 from fullyconv.geometry import Number
 from fullyconv.model_files import read_model
 from fullyconv.rules.dense import contracts_last, rows
@@ -22,7 +22,6 @@ from fullyconv.weight_files import Weight, opened, read_weight_file
 
 CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 DENSE = (keras.layers.Dense, keras.layers.EinsumDense)
-Window = int | Sequence[int] | None
 
 
 @dataclass(frozen=True)

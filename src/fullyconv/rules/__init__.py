@@ -9,6 +9,7 @@ from __future__ import annotations
 from keras import layers
 
 from fullyconv import _keras
+from fullyconv.rules.channels import flip, get_item, stack, take
 from fullyconv.rules.conv import convolution, cropping, pad_operation, padding, upsampling
 from fullyconv.rules.dense import dense, einsum_dense
 from fullyconv.rules.flatten import flatten, moveaxis, permute, reshape, squeeze, swapaxes, transpose
@@ -21,7 +22,7 @@ from fullyconv.rules.normalization import (
     spectral_normalization,
     unit_normalization,
 )
-from fullyconv.rules.places import OfPlaces, get_item, no_places, places_or, split, take
+from fullyconv.rules.places import OfPlaces, no_places, places_or, split
 from fullyconv.rules.pointwise import (
     activation,
     along_channels,
@@ -203,6 +204,7 @@ RULES: dict[type, Rule] = {
     _numpy.Cumsum: places_or(no_places),
     _numpy.Mod: places_or(no_places),
     _numpy.ExpandDims: squeeze,
+    _numpy.Flip: flip,
     _numpy.FloorDivide: places_or(no_places),
     _numpy.GetItem: get_item,
     _numpy.Max: reduction("Max"),
@@ -212,6 +214,7 @@ RULES: dict[type, Rule] = {
     _numpy.Reshape: reshape,
     _numpy.Split: split,
     _numpy.Squeeze: squeeze,
+    _numpy.Stack: stack,
     _numpy.Swapaxes: swapaxes,
     _numpy.Take: OfPlaces(take),
     _numpy.Transpose: transpose,

@@ -84,6 +84,7 @@ def dot(layer: keras.layers.Dot, inputs: Sequence[Map], *, site: Site, **_: Any)
 
 def elementwise_merge(op: Any, a: Any, b: Any, *, site: Site, **_: Any) -> Map:
     """The same operation, on maps whose grids agree, or on a map and a constant."""
+    a, b = (keras.ops.convert_to_numpy(x) if keras.ops.is_tensor(x) else x for x in (a, b))
     maps = [x for x in (a, b) if isinstance(x, Map)]
     if len(maps) == 2:
         if len(a.shape) != len(b.shape):
