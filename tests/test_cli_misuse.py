@@ -75,6 +75,7 @@ MISSPELT = {
     "geometry small.keras --image photo.png": (
         "--image and -o go together: a drawing needs a photo, and a file to write."
     ),
+    "geometry small.keras --cell 1,2": ("--cell is a cell to draw: give a photo with --image, and a file with -o."),
     "verify small.keras fcn.keras --image photo.png --image photo.png -o e.png": (
         "-o draws the error on one picture, and 2 were given with --image."
     ),
@@ -96,6 +97,7 @@ SEEN_AT_ONCE = {
         "'no/r.html' cannot be written: there is no folder 'no'.\nCreate it first."
     ),
     "report small.keras photo.png -o photo.html --labels no.txt": "'no.txt' cannot be read: No such file or directory.",
+    "geometry small.keras --image no.png -o o.png": "There is no picture 'no.png'; check the path.",
     "geometry small.keras --image photo.png -o photo.png": (
         "'photo.png' is one of the files that are read.\nGive another name to write to."
     ),
@@ -146,9 +148,10 @@ REFUSED = {
     "classifier tuned.keras -o back.keras": LOST,
     "verify small.keras tuned.keras": LOST,
     "classifier fcn.keras -o back.keras --like colours.keras": (
-        "'small' is no conversion of 'colours': 2 of its layers differ.\n"
+        "'small' is no conversion of 'colours': they differ in 3 places.\n"
         "  conv is only in the network\n"
         "  logits: kernel (5, 4, 8, 4), bias (4,) in the network, kernel (1, 1, 3, 3), bias (3,) in its conversion\n"
+        "  mean: MaxPooling2D in the network, AveragePooling2D in its conversion\n"
         "Give the classifier that it was made from: --like MODEL."
     ),
     "heatmap fcn.keras photo.png -o o.png --window 9x9": (

@@ -16,7 +16,7 @@ from fullyconv.preprocessing import of_application, preprocess
 
 def colours(activation: str | None = "softmax", units: int = 3, last: list | None = None) -> keras.Model:
     """A classifier of windows of 8 x 8 pixels by their mean red, green and blue."""
-    stack = [keras.Input((8, 8, 3)), layers.AveragePooling2D(4), layers.GlobalAveragePooling2D()]
+    stack = [keras.Input((8, 8, 3)), layers.AveragePooling2D(4), layers.GlobalAveragePooling2D(name="mean")]
     stack += [layers.Dense(units, activation, name="logits"), *(last or [])]
     model = keras.Sequential(stack, name="colours")
     model.get_layer("logits").set_weights([np.eye(3, units, dtype="float32") / 50, np.zeros(units, "float32")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -153,7 +154,8 @@ def test_the_table():
         "pool       GlobalAveragePooling1D                                             unknown: is behind 'attention'",
         "shortcut   Conv2D                  16 x 12  4       -1/2    3        0",
         "stem       Conv2D                  32 x 24  2       1/2     3        0",
-        "tokens     Reshape                 16 x 12  4       3/2     7 x 11   0 x 2",
+        "tokens     Reshape                 16 x 12  4       3/2     7 x 11   0 x 2    "
+        "rearranged: the numbers are those of the map that it holds",
     ]
     assert lines[0].split() == ["layer", "class", "map", "stride", "offset", "field", "padding", "note"]
 
@@ -221,6 +223,60 @@ def test_fractions_and_no_end():
     json.dumps(geometry.as_json())
 
 
+ENLARGING = {
+    "transposed, valid": lambda: layers.Conv2DTranspose(3, 3, strides=2, name="last"),
+    "transposed, same": lambda: layers.Conv2DTranspose(3, 4, strides=2, padding="same", name="last"),
+    "transposed, odd and same": lambda: layers.Conv2DTranspose(3, 5, strides=2, padding="same", name="last"),
+    "transposed, a kernel below its stride": lambda: layers.Conv2DTranspose(3, 2, strides=3, name="last"),
+    "transposed, dilated": lambda: layers.Conv2DTranspose(3, 2, dilation_rate=2, name="last"),
+    "nearest": lambda: layers.UpSampling2D(3, name="last"),
+    "bilinear": lambda: layers.UpSampling2D(2, interpolation="bilinear", name="last"),
+    "resized larger": lambda: layers.Resizing(17, 23, name="last"),
+    "resized smaller": lambda: layers.Resizing(5, 4, name="last"),
+    "resized, nearest": lambda: layers.Resizing(13, 4, interpolation="nearest", name="last"),
+    "cropped": lambda: layers.CenterCrop(4, 3, name="last"),
+}
+
+
+@pytest.mark.parametrize("kind", ENLARGING)
+def test_layers_that_no_classifier_has(kind):
+    """Their geometry is known though they are not converted; held against what changes when rows change."""
+    keras.utils.set_random_seed(3)
+    x = keras.Input((24, 20, 2))
+    y = ENLARGING[kind]()(layers.Conv2D(3, 3, strides=2, name="conv")(x))
+    model = keras.Model(x, y)
+    last = fullyconv.geometry(model)["last"]
+    assert last.size == y.shape[1:3]
+    assert last.note
+    image = np.random.default_rng(0).normal(size=(1, 24, 20, 2)).astype("float32")
+    for axis, ((low, high), step, pixels) in enumerate(
+        zip(last.receptive_field, last.stride, (24, 20), strict=True), start=1
+    ):
+        batch = np.repeat(image, pixels + 1, axis=0)
+        for i in range(pixels):
+            batch[i][(slice(None),) * (axis - 1) + (i,)] += 3.0
+        out = nets.run(model, batch)
+        changed = np.abs(out[:-1] - out[-1]).max(axis=tuple(a for a in (1, 2, 3) if a != axis)) > 1e-5
+        spans = []
+        for cell in range(last.size[axis - 1]):
+            seen = np.flatnonzero(changed[:, cell])
+            if len(seen):
+                assert low + cell * step <= seen.min(), "a cell sees more than its field"
+                assert seen.max() < high + cell * step, "a cell sees more than its field"
+                spans.append(seen.max() + 1 - seen.min())
+        assert max(spans) > high - low - 2 * 2 - 1, "the field is too wide"
+
+
+def test_a_map_whose_rows_and_columns_change_places():
+    x = keras.Input((12, 20, 2))
+    y = layers.Permute((2, 1, 3), name="turned")(layers.Conv2D(3, (3, 5), strides=(2, 1), name="conv")(x))
+    y = layers.Reshape((4, 20, 3), name="other")(y)
+    geometry = fullyconv.geometry(keras.Model(x, layers.Dense(2)(layers.Flatten()(y))))
+    assert geometry["conv"].row[2:7] == ("5 x 16", "2 x 1", "1/2 x 2", "3 x 5", "0")
+    assert geometry["turned"].row[2:7] == ("16 x 5", "1 x 2", "2 x 1/2", "5 x 3", "0")
+    assert geometry["other"].note == "rearranged: the numbers are those of the map that it holds"
+
+
 # ---------------------------------------------------------------------------------- as a picture
 
 
@@ -268,6 +324,27 @@ def test_layers_that_cannot_be_drawn(photo, layer):
     assert str(caught.value).startswith(MESSAGES[layer])
 
 
+def test_the_command_draws_the_cell_that_is_asked_for(photo):
+    for name, arguments in (("middle.png", []), ("cell.png", ["--cell", "12,20"])):
+        done = CliRunner().invoke(app, ["geometry", "hybrid.keras", "--image", photo, "-o", name, *arguments])
+        assert done.exit_code == 0, done.output
+    drawn, middle = (np.asarray(Image.open(name)) for name in ("cell.png", "middle.png"))
+    assert (drawn == np.asarray(fullyconv.geometry(hybrid()).picture(photo, cell=(12, 20)))).all()
+    assert (drawn != middle).any()
+    done = CliRunner().invoke(app, ["geometry", "hybrid.keras", "--image", photo, "-o", "no.png", "--cell", "1.5,2"])
+    assert done.exit_code == 2
+    assert "'1.5,2' is no cell: write its row and column as 3,4, counted from 0." in done.stderr
+
+
+@pytest.mark.parametrize("command", ["geometry", "plan"])
+def test_a_name_needs_no_weights(command, monkeypatch):
+    """Where only the graph is read, nothing is downloaded."""
+    monkeypatch.setattr(keras.utils, "get_file", None)
+    done = CliRunner().invoke(app, [command, "MobileNet"])
+    assert done.exit_code == 0, done.output
+    assert "conv_dw_13" in done.output
+
+
 def test_cells_pictures_and_networks_that_cannot_be_drawn(photo):
     geometry = fullyconv.geometry(hybrid())
     with pytest.raises(fullyconv.GeometryError, match=r"\w") as caught:
@@ -275,6 +352,9 @@ def test_cells_pictures_and_networks_that_cannot_be_drawn(photo):
     assert str(caught.value) == (
         "'add' has no cell (25, 0): on 100 x 150 pixels it has 25 x 38.\nGive its row and column, counted from 0."
     )
+    for cell in (3, (1.5, 0), (1, 2, 3)):
+        with pytest.raises(fullyconv.GeometryError, match=re.escape(f"'add' has no cell {cell}: on 100 x 150 pixels")):
+            geometry.picture(photo, "add", cell=cell)
     with pytest.raises(fullyconv.InputTooSmallError, match="The input is 40 x 60, smaller than the window of 64 x 48"):
         geometry.picture(np.zeros((40, 60, 3)))
     with pytest.raises(fullyconv.ImageError, match=r"\w") as caught:

@@ -260,7 +260,7 @@ def test_a_network_of_another_classifier():
     with pytest.raises(fullyconv.WeightsError) as caught:  # noqa: PT011
         fullyconv.to_classifier(fullyconv.convert(model), like=other)
     assert str(caught.value) == (
-        "'mine' is no conversion of 'other': 2 of its layers differ.\n"
+        "'mine' is no conversion of 'other': they differ in 2 places.\n"
         "  more is missing in the network\n"
         "  fc: kernel (3, 3, 2, 3), bias (3,) in the network, kernel (3, 3, 2, 4), bias (4,) in its conversion\n"
         "Give the classifier that it was made from: fullyconv.to_classifier(fcn, like=classifier)."
@@ -302,6 +302,21 @@ def test_a_classifier_of_the_same_weights_that_is_another(what, way, tmp_path):
         fullyconv.to_classifier(fcn, like=small())
     assert f"  {line}" in str(caught.value).splitlines()
     assert described(fullyconv.to_classifier(fcn, like=small(**changes))) == described(small(**changes))
+
+
+def test_names_that_keras_gives_do_not_count(tmp_path):
+    """In another process the same code gives layers without weights other numbers."""
+
+    def build():
+        keras.utils.set_random_seed(1)
+        stack = [layers.Conv2D(4, 3, name="c1"), layers.MaxPooling2D(), layers.ReLU(), layers.Conv2D(4, 3, name="c2")]
+        stack += [layers.MaxPooling2D(), layers.Dropout(0.1), layers.Flatten(), layers.Dense(5, name="fc")]
+        return nets.prepare(keras.Sequential([keras.Input((20, 20, 3)), *stack], name="net"))
+
+    fcn = resaved(fullyconv.convert(build()), tmp_path)
+    again = build()
+    assert [x.name for x in again.layers] != [x.name for x in fcn.model.layers]
+    check_back(fullyconv.to_classifier(fcn, like=again), fcn)
 
 
 def test_what_training_changes_does_not_count(tmp_path):

@@ -169,6 +169,43 @@ class Axis:
             length=self.length.then(factor, 0, 1),
         )
 
+    def transpose(self, kernel: int, factor: int, left: int, more: int) -> Axis:
+        """The axis after a transposed convolution.
+
+        Args:
+            kernel: Its kernel, dilation counted.
+            factor: Its stride: how many cells stand for one.
+            left: Cells that it crops at the start.
+            more: Cells that there are beyond `factor` for each.
+        """
+        step = Fraction(self.stride) / factor
+        before, after = (kernel - 1 - left) * step, left * step
+        return replace(
+            self,
+            stride=plain(step),
+            field=_widened(self.field, before, after),
+            reach=_widened(self.reach, before, after),
+            length=self.length.then(factor, more, 1),
+        )
+
+    def resized(self, step: Fraction, reach: int, count: int) -> Axis:
+        """The axis after a resizing to `count` cells, `step` of the old ones apart, each read from `reach` neighbours.
+
+        Output cell i lies at (i + 1/2) step - 1/2 of the old cells.
+        """
+        before, after = ((reach + Fraction(1, 2) * sign - sign * step / 2) * self.stride for sign in (1, -1))
+        made = replace(
+            self,
+            stride=plain(self.stride * step),
+            field=_widened(self.field, before, after),
+            reach=_widened(self.reach, before, after),
+        )
+        return made.pinned(count)
+
+    def pinned(self, count: int) -> Axis:
+        """The axis with so many cells whatever the image."""
+        return replace(self, length=self.length.then(0, count, 1))
+
     def spread(self, context: Axis, size: int) -> Axis:
         """This map's axis after a context (one cell a window, every q-th position) was merged back onto it.
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -221,8 +222,9 @@ class Geometry:
 def _view(layer: LayerGeometry, size: Sequence[int], cell: Sequence[int] | None, name: str) -> View:
     """What to draw of a layer on a picture of this size."""
     counts = layer.cells(size)
-    chosen = tuple(n // 2 for n in counts) if cell is None else tuple(cell)
-    if len(chosen) != 2 or any(not 0 <= i < n for i, n in zip(chosen, counts, strict=False)):
+    chosen: Any = tuple(n // 2 for n in counts) if cell is None else cell
+    whole = isinstance(chosen, Sequence) and len(chosen) == 2 and all(isinstance(i, Integral) for i in chosen)
+    if not whole or any(not 0 <= i < n for i, n in zip(chosen, counts, strict=True)):
         raise GeometryError(
             f"{layer.name!r} has no cell {chosen}: on {size[0]} x {size[1]} pixels it has {describe_size(counts)}.\n"
             f"Give its row and column, counted from 0."

@@ -6,15 +6,20 @@ that cannot be converted are named, and end what can be said about the layers be
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 
 from fullyconv.convert import FullyConv
+from fullyconv.geometry import Axis
 from fullyconv.layer_geometry import Branch, Geometry, LayerGeometry
 from fullyconv.plan import CONTEXTS, lattice
 from fullyconv.rules.conv import each
+from fullyconv.rules.enlarging import ENLARGING, REMARKS
 from fullyconv.rules.rule import Map
 from fullyconv.walk import Refused, Walk
 
@@ -39,7 +44,8 @@ class _Survey(Walk):
         elif isinstance(made, Map):
             given = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Map) and x.axes]
             branches, remarks = self._branches(given), tuple(_remarks(operation, made, given))
-            self.layers.append(LayerGeometry(name, kind, made.size, made.axes, branches, remarks, flat=not made.is_map))
+            size, axes = _turned(made)
+            self.layers.append(LayerGeometry(name, kind, size, axes, branches, remarks, flat=not made.is_map))
             self.made += keras.tree.flatten(out)
             self.origins |= {id(x): name for x in keras.tree.flatten(out)}
         return out
@@ -48,6 +54,19 @@ class _Survey(Walk):
         """What is merged, where the receptive fields differ."""
         found = [Branch(self.origins.get(id(x), "the input"), tuple(a.reach for a in x.axes)) for x in given]
         return tuple(found) if len({branch.receptive_field for branch in found}) > 1 else ()
+
+
+def _turned(x: Map) -> tuple[tuple[int, ...], tuple[Axis, ...]]:
+    """A map's size and axes in the order of the tensor's, where that has them in another."""
+    channel = x.channel_axis % (x.rank + 2) - 1
+    if x.axes and not x.is_map and len(x.shape) == x.rank + 1:
+        plain = replace(x, index=None).positions
+        for order in itertools.permutations(range(x.rank)):
+            places = [x.spatial[i] - 1 for i in order]
+            places.insert(channel, channel)
+            if np.array_equal(np.transpose(plain, places), x.positions):
+                return tuple(x.size[i] for i in order), tuple(x.axes[i] for i in order)
+    return x.size, x.axes
 
 
 def _reason(refused: Refused, name: str) -> str:
@@ -59,6 +78,10 @@ def _reason(refused: Refused, name: str) -> str:
 
 def _remarks(operation: Any, made: Map, given: Sequence[Map]) -> Iterator[str]:
     """What to know of a call besides its numbers."""
+    if type(operation) in REMARKS:
+        yield REMARKS[type(operation)]
+    if not made.is_map and not made.is_vector and len(made.shape) > 1:
+        yield "rearranged: the numbers are those of the map that it holds"
     strides = each(getattr(operation, "strides", 1), made.rank)
     if given and any(s > 1 and a.stride == b.stride for s, a, b in zip(strides, made.axes, given[0].axes, strict=True)):
         yield "covers the whole map, and slides by one cell"
@@ -74,7 +97,7 @@ def geometry(
     window: int | Sequence[int] | None = None,
     context: str = "window",
     rules: Mapping[type, Any] | None = None,
-    skip: str | Iterable[str] = (),
+    skip: str | Iterable[str] | None = (),
 ) -> Geometry:
     """Where the cells of every layer lie in the input: stride, offset, receptive field and effective padding.
 
@@ -113,8 +136,9 @@ def geometry(
     pool = "window"
     if isinstance(model, FullyConv):
         model, window, context, pool = model.model, model.window, "global", "global"
-    names = (skip,) if isinstance(skip, str) else tuple(skip)
-    options = {"window": window, "pool": pool, "context": context, "rules": rules, "until": None, "skip": names}
+    names = (skip,) if isinstance(skip, str) else tuple(skip or ())
+    known = {**ENLARGING, **(rules or {})}
+    options = {"window": window, "pool": pool, "context": context, "rules": known, "until": None, "skip": names}
     options["head"] = "convolution"
     survey = _surveyed(model, options)
     size = next(x.size for x in survey.inputs if x.axes)

@@ -175,7 +175,7 @@ def _check(made: Plan, network: keras.Model) -> None:
     wrong = differences(made, network)
     if wrong:
         raise WeightsError(
-            f"{network.name!r} is no conversion of {made.model.name!r}: {len(wrong)} of its layers differ.",
+            f"{network.name!r} is no conversion of {made.model.name!r}: they differ in {len(wrong)} places.",
             wrong,
             "Give the classifier that it was made from: fullyconv.to_classifier(fcn, like=classifier).",
         )

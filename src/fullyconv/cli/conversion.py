@@ -88,7 +88,7 @@ def plan(
     """
     prepare()
     try:
-        planned = fullyconv.plan(source.classifier(), **options)
+        planned = fullyconv.plan(source.without_weights().classifier(), **options)
     except UnsupportedLayerError as error:
         if as_json:
             typer.echo(json.dumps(report.refusals_as_json(error), indent=2))

@@ -48,6 +48,19 @@ def parse_window(text: str) -> int | Size:
     return sizes if len(sizes) > 1 else sizes[0]
 
 
+class Cell(tuple[int, ...]):
+    """The row and column of a cell."""
+
+
+def parse_cell(text: str) -> Cell:
+    """The row and column in a text such as 3,4."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        msg = f"'{text}' is no cell: write its row and column as 3,4, counted from 0."
+        raise typer.BadParameter(msg)
+    return Cell(int(part) for part in parts)
+
+
 class Numbers(tuple[float, ...]):
     """One number, or one for each channel, such as 0.5 or 0.1,0.2,0.3."""
 
@@ -164,6 +177,10 @@ class Source:
         from fullyconv.classifier_weights import with_weights
 
         return with_weights(replace(self, random_weights=True).open(), weights)
+
+    def without_weights(self) -> Source:
+        """The same, for commands that read the graph alone: nothing is fetched for a name of `keras.applications`."""
+        return replace(self, random_weights=True)
 
     def either(self, window: Size | None) -> keras.Model | fullyconv.FullyConv:
         """The converted network in its file, or else the model."""

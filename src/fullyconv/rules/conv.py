@@ -17,6 +17,7 @@ from fullyconv.rules.order import need_format, need_map
 from fullyconv.rules.rule import Decline, Map, Pads, Recipe, Site, axes_of, config_of, slid
 
 Form = Callable[[Map, dict[str, Any], Pads], Recipe]
+FROZEN = "frozen_pad"  # what a layer's own padding is called behind its name
 
 
 def class_of_rank(name: str, rank: int) -> type:
@@ -42,7 +43,7 @@ def zero_padded(x: Map, pads: Pads, site: Site) -> Recipe:
     """The map with zeros around it."""
     flat = pads[0] if x.rank == 1 else pads
     config = {"padding": flat, "data_format": x.data_format, "dtype": x.dtype}
-    return site.layer(class_of_rank("ZeroPadding", x.rank), config, x, suffix="frozen_pad")
+    return site.layer(class_of_rank("ZeroPadding", x.rank), config, x, suffix=FROZEN)
 
 
 def padding_reason(
@@ -128,7 +129,8 @@ def padded(x: Map, pads: Pads, recipe: Recipe, site: Site) -> Map:
     """What stands for a padding of the map, whose recipe is given."""
     ones = (1,) * x.rank
     size = sizes_after(x, site, x.channels_first)[0]
-    reasons = (*x.reasons, f"{site.name} pads") if any(map(any, pads)) else x.reasons
+    name = site.name.removesuffix(f"_{FROZEN}")  # of a network that was converted and saved
+    reasons = (*x.reasons, f"{name} pads") if any(map(any, pads)) else x.reasons
     return x.then(recipe, shape=site.shape, size=size, axes=slid(x, ones, ones, pads), reasons=reasons)
 
 

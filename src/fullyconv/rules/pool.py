@@ -15,7 +15,7 @@ import numpy as np
 
 from fullyconv import _keras
 from fullyconv.geometry import Axis
-from fullyconv.rules.conv import class_of_rank, each, reduced_axes, sizes_after, slide, zero_padded
+from fullyconv.rules.conv import FROZEN, class_of_rank, each, reduced_axes, sizes_after, slide, zero_padded
 from fullyconv.rules.fragments import fragmented
 from fullyconv.rules.order import laid_out, need_format
 from fullyconv.rules.rule import Decline, Map, Pads, Recipe, Site, describe_axes, describe_size, slid
@@ -60,7 +60,7 @@ def _padded_below(x: Map, pads: Pads, site: Site) -> Map | Recipe:
     for axis, pair in zip(x.spatial, pads, strict=True):
         widths[axis] = pair
     config = {"pad_width": tuple(widths), "mode": "constant"}
-    return site.operation(_keras.numpy_operations.Pad, config, x, suffix="frozen_pad", constant_values=-math.inf)
+    return site.operation(_keras.numpy_operations.Pad, config, x, suffix=FROZEN, constant_values=-math.inf)
 
 
 def global_average(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
