@@ -427,20 +427,9 @@ def check_native(
 
 
 def check_native_in_the_engine(model: keras.Model, fcn: Any) -> None:
-    """Asserts C1 as it is put: both through the engine. Two graphs are compiled where `check_native` takes four.
-
-    A deep random net of many contexts amplifies rounding until no two ways of computing it agree to C1. There the error
-    may be twice what the net itself gives when every pixel changes by one unit in its last place.
-    """
-    pair, run_engine = inputs_for(model, 2, 500), fullyconv.compile(model)
-    expected, moved, actual = run_engine(pair), run_engine(pair * np.float32(1 + 2**-23)), fcn.predict(pair)
-    keras.tree.assert_same_structure(expected, actual)
-    for want, near, have in zip(*map(keras.tree.flatten, (expected, moved, actual)), strict=True):
-        error, scale, spread = np.abs(want - have.reshape(want.shape)).max(), np.abs(want).max(), np.ptp(want, 0).max()
-        assert spread >= 0.1 * scale, "two images hardly differ: this net proves nothing"
-        allowed = max(TOLERANCES["float32"].relative * scale, 2 * np.abs(want - near).max())
-        assert error <= allowed, f"off by {error / scale:.1e} of max |logit|, of {allowed / scale:.1e} allowed"
-        assert error <= TOLERANCES["float32"].of_spread * spread
+    """Asserts C1 as it is put: both through the engine. Two graphs are compiled where `check_native` takes four."""
+    pair = inputs_for(model, 2, 500)
+    _check_native(fullyconv.compile(model)(pair), fcn.predict(pair), "channels_last", "float32")
 
 
 def _check_native(expected: Any, actual: Any, data_format: str, policy: str) -> None:

@@ -15,7 +15,7 @@ import keras
 import fullyconv, memory
 
 memory.warmed_up()
-model = keras.applications.VGG16(weights=None)
+model = getattr(keras.applications, sys.argv[1])(weights=None)
 for weight in model.weights:  # jax fills them behind our back
     getattr(weight.value, "block_until_ready", lambda: None)()
 fcn, grown = memory.growth(lambda: fullyconv.convert(model))
@@ -24,9 +24,11 @@ json.dump({**grown, **memory.weights_of(fcn.model)}, sys.stdout)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
-def test_converting_vgg16_stays_within_the_contract():
+@pytest.mark.parametrize("name", ["VGG16", "ConvNeXtBase"])
+def test_a_conversion_stays_within_the_contract(name):
+    """One with a kernel that is most of its weights, and one of many kernels none of which is large."""
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+        [sys.executable, "-c", MEASURE, name], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
     )
     assert done.returncode == 0, done.stderr
     measured = json.loads(done.stdout.splitlines()[-1])

@@ -138,10 +138,34 @@ def test_a_classifier_in_a_classifier():
     check(keras.Sequential([front, inner, layers.Softmax()]), trunk)
 
 
-@pytest.mark.parametrize("name", ["EfficientNetB0", "ResNet50V2"])
+# Windows for which they are built small, and whether their last map is flattened, averaged or its largest value taken.
+TRUNKS = {
+    "EfficientNetB0": (96, False, layers.GlobalAveragePooling2D),
+    "ResNet50V2": (32, True, layers.GlobalAveragePooling2D),
+    "MobileNetV3Small": (64, False, layers.GlobalMaxPooling2D),
+    "ConvNeXtTiny": (32, False, layers.GlobalAveragePooling2D),
+    "DenseNet121": (64, True, layers.Flatten),
+    "NASNetMobile": (64, True, layers.GlobalAveragePooling2D),
+}
+
+
+@pytest.mark.parametrize("name", TRUNKS)
 def test_a_head_on_other_applications(name):
-    window = SMALL[name][0]
-    trunk = base(name, window, sized=name == "ResNet50V2")
+    window, sized, pool = TRUNKS[name]
+    trunk = base(name, window, sized)
+    keras.utils.set_random_seed(0)
     x = keras.Input((window, window, 3))
-    y = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(trunk(augmented(x))))
+    y = layers.Dropout(0.2)(pool()(trunk(augmented(x))))
     check(keras.Model(x, layers.Dense(3)(layers.Dense(8, "relu")(y))), trunk)
+
+
+@pytest.mark.parametrize("name", ["EfficientNetB0", "MobileNetV3Large"])
+def test_what_contexts_of_a_window_cost(name):
+    """At most 1.2 times the work of `context="global"`, the additions of poolings counted, up to 2,048 pixels."""
+    model = zoo_nets.build(name, 224)
+    window, whole = (fullyconv.plan(model, context=context) for context in ("window", "global"))
+    for size in (224, 512, 2048):
+        costs = [plan.cost(size) for plan in (window, whole)]
+        mine, other = (cost.multiply_adds + cost.additions for cost in costs)
+        assert mine <= 1.2 * other
+        assert size == 224 or mine > other

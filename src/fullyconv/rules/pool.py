@@ -124,12 +124,21 @@ def _whole(x: Map, kind: str, site: Site) -> Map:
 
 
 def _context(x: Map, kind: str, site: Site) -> Map:
-    """The pooling of the window around each cell of the output, one spatial axis after the other."""
+    """The pooling of the window around each cell of the output, one spatial axis after the other.
+
+    Blocks as large as the stride of the cells are pooled first, where the window is made of whole ones: each position
+    is then added once, and not once for every cell in whose window it lies.
+    """
     if site.dense is not None:
         site.note("Contexts are pooled as densely as the cells, so that other cells change a little with the stride.")
+    steps = _ratio(x, site)
+    if max(steps) > 1 and all(n % step == 0 for n, step in zip(x.size, steps, strict=True)):
+        rest = tuple(n // step for n, step in zip(x.size, steps, strict=True))
+        x = replace(_pooled(x, kind, steps, steps, site, suffix="blocks"), size=rest)
+        steps = (1,) * x.rank
     for i, suffix in enumerate(["", *(f"axis{n}" for n in range(1, x.rank))]):
         sizes = tuple(n if j == i else 1 for j, n in enumerate(x.size))
-        strides = tuple(_ratio(x, site)[j] if j == i else 1 for j in range(x.rank))
+        strides = tuple(step if j == i else 1 for j, step in enumerate(steps))
         x = _pooled(x, kind, sizes, strides, site, suffix=suffix)
     return x.then(x.recipe, reasons=(*x.reasons, f"{site.name} is a context"), approximate=True)
 
