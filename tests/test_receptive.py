@@ -121,6 +121,21 @@ def test_the_cells_of_a_network_see_exactly_their_receptive_fields(name, options
     receptive_nets.seen_by(fullyconv.convert(model, until=until), geometry[until], 64)
 
 
+@pytest.mark.skipif(nets.BACKEND != "openvino", reason="large networks run on the default engine only")
+def test_the_cells_of_a_network_with_contexts_see_nothing_outside_their_receptive_fields():
+    """Not all of it can be seen to act: a pixel far away is one of thousands that a context averages."""
+    keras.utils.set_random_seed(0)
+    options = {"include_preprocessing": False, "include_top": False, "input_shape": (64, 64, 3)}
+    model = keras.applications.MobileNetV3Small(weights=None, **options)
+    last = fullyconv.geometry(model).layers[-1]
+    outside, *_ = receptive_nets.perturbed(model, fullyconv.convert(model, until=last.name), last)
+    assert outside <= 1e-6
+    first = "expanded_conv_squeeze_excite_mul"
+    fcn = fullyconv.convert(model, until=first)  # its contexts stand as close as its own cells
+    outside, *inside = receptive_nets.perturbed(model, fcn, fullyconv.geometry(fcn).layers[-1])
+    assert outside <= 1e-6 < min(inside)
+
+
 # ---------------------------------------------------------------------------------- every layer
 
 

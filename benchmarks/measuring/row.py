@@ -22,7 +22,7 @@ from fullyconv.plan import reasons_in_words
 
 FEW, MANY = 9, 25  # windows cut out of the photo: of an expensive classifier, of a cheap one
 CHEAP = 2 * 10**9  # multiply-adds of a cheap one
-SIZES_BUDGET = 400 * 10**9  # multiply-adds spent on comparing sizes
+SIZES_BUDGET = 20 * 10**12  # multiply-adds spent on comparing sizes: enough for all residues
 
 
 def measure(name: str) -> dict[str, Any]:
