@@ -270,6 +270,11 @@ REFUSED: dict[str, tuple[Callable[[], Built], str]] = {
         net(lambda x: ops.take(x, np.array([1, 0]), axis=1)),
         "takes entries of a tensor.\nSlice channels, or crop with a Cropping layer.",
     ),
+    "each step of time": (
+        net(lambda x: layers.TimeDistributed(layers.Dense(2))(x)),
+        "applies its layer to each step of one axis, not to a map.\n"
+        "Apply the layer itself: a Dense layer takes maps, and works along the channels.",
+    ),
     "a turned image": (
         net(lambda x: ops.flip(x, axis=2)),
         "turns the image round.\nLeave it out, and turn the images before they enter.",

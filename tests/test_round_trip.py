@@ -234,11 +234,12 @@ def test_a_network_that_has_no_way_back_alone(tmp_path):
     dropped = resaved(fullyconv.convert(model, pool="drop"), tmp_path)
     with pytest.raises(fullyconv.UnsupportedModelError) as caught:  # noqa: PT011
         fullyconv.to_classifier(dropped)
-    cells = " x ".join(map(str, dropped.grid.cells(dropped.window)))
+    cells, window = (" x ".join(map(str, size)) for size in (dropped.grid.cells(dropped.window), dropped.window))
     assert str(caught.value) == (
         f"'valid' has {cells} cells at its window, where a classifier has one answer.\n"
-        "Where the head's pooling was left out (pool='drop'), the network does not say which it was. Give the\n"
-        "classifier it was made from: fullyconv.to_classifier(fcn, like=classifier)."
+        f"Either the window {window} is larger than the classifier's, or the head's pooling was left out\n"
+        "(pool='drop'), which the network does not say. Then give the classifier it was made from:\n"
+        "fullyconv.to_classifier(fcn, like=classifier)."
     )
     denser = resaved(fullyconv.convert(model, stride=1), tmp_path)
     with pytest.raises(fullyconv.UnsupportedModelError) as caught:  # noqa: PT011

@@ -62,7 +62,7 @@ SIZES = """
   of the size or at the number given, and the **largest change** of one, of the largest logit. They are compared **at**
   the smallest window that pads as the network's own does.
 - **Seconds** of the conversion, and the **memory** that it added at its peak, of what is allowed for weights: the new
-  ones, and 1.5 times the largest. The graph takes 5 to 25 MiB more, which shows where no weight is large.
+  ones, and 1.5 times the largest. {beyond}
 """
 
 HUB = """
@@ -98,12 +98,29 @@ def write_page(path: Path, zoo: Row, fields: Row, hub: Row, contexts: Row) -> No
     lines = [geometry(row, seen.get(name, "not measured yet")) for name, row in rows.items()]
     parts = [HEAD, GEOMETRY, table(GEOMETRY_COLUMNS, lines), "\n", record(fields)]
     parts += [MEASURED, table(MEASURED_COLUMNS, map(measured, rows.values()))]
-    parts += [SIZES, table(SIZES_COLUMNS, map(sizes, rows.values())), "\n", record(zoo)]
+    parts += [
+        SIZES.format(beyond=beyond(rows.values())),
+        table(SIZES_COLUMNS, map(sizes, rows.values())),
+        "\n",
+        record(zoo),
+    ]
     if contexts["rows"]:
         parts += [context_section(contexts)]
     if hub["rows"]:
         parts += [HUB, table(HUB_COLUMNS, map(hub_row, hub["rows"].values())), refusals(hub), record(hub)]
     path.write_text("".join(parts))
+
+
+def beyond(rows: Iterable[Row]) -> str:
+    """How many conversions take more than the weights allow, and why, in a sentence."""
+    measured = [row for row in rows if "peak_mib" in row]
+    more = [row["peak_mib"] - row["allowed_mib"] for row in measured if row["peak_mib"] > row["allowed_mib"]]
+    if not more:
+        return "None takes more."
+    return (
+        f"The layers themselves, hundreds of them, are not weights: {len(more)} of {len(measured)} networks, those "
+        f"without a large weight, take {min(more):.0f} to {max(more):.0f} MiB more than that."
+    )
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -339,6 +339,7 @@ def _check_single(tensor: Any, fcn: FullyConv) -> None:
         cells = describe_size(_size(tensor.shape, fcn.data_format))
         raise UnsupportedModelError(
             f"{fcn.model.name!r} has {cells} cells at its window, where a classifier has one answer.\n"
-            "Where the head's pooling was left out (pool='drop'), the network does not say which it was. Give the\n"
-            "classifier it was made from: fullyconv.to_classifier(fcn, like=classifier)."
+            f"Either the window {describe_size(fcn.window)} is larger than the classifier's, or the head's pooling was "
+            "left out\n(pool='drop'), which the network does not say. Then give the classifier it was made from:\n"
+            "fullyconv.to_classifier(fcn, like=classifier)."
         )

@@ -251,7 +251,10 @@ REFUSED: dict[type, tuple[str, str]] = {
     layers.SimpleRNN: _SEQUENCE,
     layers.SimpleRNNCell: _SEQUENCE,
     layers.StackedRNNCells: _SEQUENCE,
-    layers.TimeDistributed: _SEQUENCE,
+    layers.TimeDistributed: (
+        "applies its layer to each step of one axis, not to a map",
+        "apply the layer itself: a Dense layer takes maps, and works along the channels",
+    ),
     layers.RepeatVector: ("repeats a vector a fixed number of times", "convert the part before it with `until`"),
     layers.Conv1DTranspose: _UPSAMPLES,
     layers.Conv2DTranspose: _UPSAMPLES,
