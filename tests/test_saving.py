@@ -96,8 +96,13 @@ def test_saved_again_by_keras_the_window_must_be_told(trunk, tmp_path):
     )
     loaded = fullyconv.load(tmp_path / "tuned.keras", window=fcn.grid.window)
     assert (loaded.grid.axes, loaded.grid.exactness) == (fcn.grid.axes, fcn.grid.exactness)
-    assert loaded.grid.reasons
+    pads = [[reason for reason in grid.reasons if reason.endswith("pads")] for grid in (loaded.grid, fcn.grid)]
+    assert pads[0] == pads[1] != []
     nets.check_native(model, loaded)
+    for window in (0, -3, 8.5, "8", (8, 8.0)):
+        for name in ("net.keras", "tuned.keras"):
+            with pytest.raises(fullyconv.WindowError, match="The window must be a whole number of pixels above 0"):
+                fullyconv.load(tmp_path / name, window=window)
 
 
 @pytest.mark.parametrize("window", [None, (8, 8)])

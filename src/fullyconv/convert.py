@@ -20,7 +20,7 @@ from fullyconv.cost import Cost, Size, cost
 from fullyconv.engine import Compiled, compile
 from fullyconv.errors import GeometryError, InputTooSmallError, ModelFileError, OutputError, WindowError
 from fullyconv.geometry import Grid
-from fullyconv.inputs import image_size, window_of
+from fullyconv.inputs import image_size, whole_numbers, window_of
 from fullyconv.model_files import read_model
 from fullyconv.plan import Plan, plan
 from fullyconv.rules.rule import Arrange, Blueprint, Map, Recipe, describe_size, needed
@@ -339,7 +339,7 @@ def _agreed(path: str | os.PathLike[str], given: Any, known: Sequence[int] | Non
     """The window that is given, or that the file knows: they must be the same."""
     if given is None or known is None:
         return known if given is None else given
-    sizes = (given,) * len(known) if isinstance(given, int) else tuple(given)
+    sizes = whole_numbers(given, len(known), "window", WindowError)
     if sizes != tuple(known):
         raise WindowError(
             f"{Path(path).name} was made for a window of {describe_size(tuple(known))}, not {describe_size(sizes)}.\n"
