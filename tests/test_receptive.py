@@ -282,13 +282,25 @@ def test_layers_that_no_classifier_has(kind):
         assert max(spans) > high - low - 2 * 2 - 1, "the field is too wide"
 
 
+def test_channels_first_where_only_such_a_layer_says_so():
+    x = keras.Input((3, 12, 16))
+    resized = fullyconv.geometry(keras.Model(x, layers.Resizing(6, 6, data_format="channels_first", name="r")(x)))["r"]
+    assert (resized.row[2], resized.row[3]) == ("6 x 6", "2 x 8/3")
+    y = layers.Conv2DTranspose(2, 2, strides=2, data_format="channels_first", name="t")(x)
+    assert fullyconv.geometry(keras.Model(x, y))["t"].row[2:4] == ("24 x 32", "1/2")
+    y = layers.Permute((2, 1, 3), name="p")(keras.Input((8, 6, 3)))
+    assert fullyconv.geometry(keras.Model(y._keras_history.operation.input, y))["p"].row[2] == "6 x 8"
+
+
 def test_a_map_whose_rows_and_columns_change_places():
     x = keras.Input((12, 20, 2))
     y = layers.Permute((2, 1, 3), name="turned")(layers.Conv2D(3, (3, 5), strides=(2, 1), name="conv")(x))
+    y = layers.Conv2D(3, 1, name="next")(y)
     y = layers.Reshape((4, 20, 3), name="other")(y)
     geometry = fullyconv.geometry(keras.Model(x, layers.Dense(2)(layers.Flatten()(y))))
     assert geometry["conv"].row[2:7] == ("5 x 16", "2 x 1", "1/2 x 2", "3 x 5", "0")
     assert geometry["turned"].row[2:7] == ("16 x 5", "1 x 2", "2 x 1/2", "5 x 3", "0")
+    assert geometry["next"].row[2:7] == geometry["turned"].row[2:7]
     assert geometry["other"].note == "rearranged: the numbers are those of the map that it holds"
 
 

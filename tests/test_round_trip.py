@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 from typer.testing import CliRunner
 
 import fullyconv
@@ -303,6 +303,60 @@ def test_a_classifier_of_the_same_weights_that_is_another(what, way, tmp_path):
         fullyconv.to_classifier(fcn, like=small())
     assert f"  {line}" in str(caught.value).splitlines()
     assert described(fullyconv.to_classifier(fcn, like=small(**changes))) == described(small(**changes))
+
+
+KEYS = {
+    "channels": (lambda x: x[..., 0:2], lambda x: x[..., 1:3]),
+    "one channel": (lambda x: ops.stack([x[..., 0]], axis=-1), lambda x: ops.stack([x[..., 1]], axis=-1)),
+    "order": (
+        lambda x: ops.stack([x[..., i] for i in (2, 1, 0)], axis=-1),
+        lambda x: ops.stack([x[..., i] for i in (0, 1, 2)], axis=-1),
+    ),
+    "crop": (lambda x: x[:, 1:, 1:], lambda x: x[:, :-1, :-1]),
+    "constant": (lambda x: x * 2.0, lambda x: x * 3.0),
+    "dtype": (
+        lambda x: ops.cast(ops.cast(x, "float16"), "float32"),
+        lambda x: ops.cast(ops.cast(x, "int32"), "float32"),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", ["in this process", "saved by Keras"])
+@pytest.mark.parametrize("what", KEYS)
+def test_an_operation_that_reads_something_else(what, way, tmp_path):
+    """Where it takes part of a tensor, or computes with a number."""
+
+    def net(change):
+        keras.utils.set_random_seed(0)
+        x = keras.Input((8, 8, 3))
+        y = layers.Flatten(name="flat")(layers.Conv2D(5, 3, name="conv")(change(x)))
+        return keras.Model(x, layers.Dense(4, name="fc")(y), name="net")
+
+    mine, other = map(net, KEYS[what])
+    fcn = fullyconv.convert(mine)
+    fcn = resaved(fcn, tmp_path) if way == "saved by Keras" else fcn
+    with pytest.raises(fullyconv.WeightsError, match="is no conversion of 'net'"):
+        fullyconv.to_classifier(fcn, like=other)
+    assert fullyconv.to_classifier(fcn, like=mine).output_shape == (None, 4)
+
+
+def test_options_that_keras_has_dropped_are_found_again(tmp_path):
+    """Where a classifier converts with some of them only."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((8, 8, 3), name="image")
+    y = layers.Conv2D(4, 3, padding="same", name="first")(x)
+    gate = layers.GlobalAveragePooling2D(keepdims=True, name="mean")(y)
+    y = layers.Multiply(name="gate")([layers.Conv2D(4, 3, strides=2, padding="same", name="second")(y), gate])
+    model = keras.Model(x, layers.Dense(3, name="fc")(layers.GlobalMaxPooling2D(name="max")(y)), name="net")
+    with pytest.raises(fullyconv.UnsupportedLayerError, match=r"cannot be made to agree|merges cells"):
+        fullyconv.plan(model)
+    fcn = resaved(fullyconv.convert(model, pool="global", context="global"), tmp_path)
+    assert described(fullyconv.to_classifier(fcn, like=model)) == described(model)
+    x = keras.Input((30, 30, 3))
+    y = layers.Conv2D(4, 3, name="conv")(layers.Resizing(12, 12, name="resizing")(x))
+    model = keras.Model(x, layers.Dense(5, name="fc")(layers.Flatten(name="flat")(y)))
+    fcn = resaved(fullyconv.convert(model, skip="resizing"), tmp_path)
+    assert described(fullyconv.to_classifier(fcn, like=model)) == described(model)
 
 
 def test_names_that_keras_gives_do_not_count(tmp_path):

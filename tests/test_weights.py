@@ -567,6 +567,76 @@ def test_a_network_that_pads_its_image():
     nets.equal(want, have, float(np.abs(want[0] - want[1]).max()))
 
 
+def spatially_turned(kind: str, fcn: bool) -> keras.Model:
+    """A convolution, its map in another order, and a Dense layer on it: or the network by hand that does the same."""
+    keras.utils.set_random_seed(2)
+    x = keras.Input((None, None, 3) if fcn else (9, 7, 3))
+    y = layers.Conv2D(4, 3, strides=2, activation="relu", name="conv")(x)
+    if kind == "rows and columns":
+        y = layers.Permute((2, 1, 3))(y)
+    elif kind == "channels by take" and not fcn:
+        y = layers.Reshape((4, 3, 4))(layers.Permute((1, 2, 4, 3))(layers.Reshape((4, 3, 2, 2))(y)))
+    elif kind == "channels by take":
+        y = keras.ops.take(y, [0, 2, 1, 3], axis=-1)
+    elif kind == "transposed":
+        y = keras.ops.transpose(y, (0, 2, 1, 3))
+    size = (4, 3) if kind == "channels by take" else (3, 4)
+    y = layers.Conv2D(5, size, name="fc")(y) if fcn else layers.Dense(5, name="fc")(layers.Flatten()(y))
+    return keras.Model(x, y)
+
+
+@pytest.mark.parametrize("kind", ["rows and columns", "transposed", "channels by take"])
+def test_a_network_that_turns_its_map_as_the_classifier_does(kind):
+    """A row goes where its value is read, not where it would be without the turn."""
+    model, fcn = nets.prepare(spatially_turned(kind, fcn=False)), spatially_turned(kind, fcn=True)
+    assert str(fullyconv.load_dense_weights(fcn, model)) == "Loaded 2 layers."
+    same_answers(model, fcn, (9, 7, 3))
+
+
+@pytest.mark.parametrize("what", ["activation", "pooling", "order"])
+def test_layers_without_weights_that_differ_are_noticed(what):
+    """All arrays fit; the answers say that something else does not."""
+    model, fcn = trained(), by_hand()
+    if what == "activation":
+        fcn.get_layer("fc1").activation = keras.activations.linear
+    elif what == "pooling":
+        stack = [layers.AveragePooling2D(2) if isinstance(x, layers.MaxPooling2D) else x for x in fcn.layers]
+        fcn = keras.Sequential([keras.Input((None, None, 3)), *stack], name="by_hand")
+    else:
+        a, pool, norm, *rest = fcn.layers
+        fcn = keras.Sequential([keras.Input((None, None, 3)), a, norm, pool, layers.ReLU(), *rest], name="by_hand")
+    (note,) = fullyconv.load_dense_weights(fcn, model).notes
+    assert note.startswith("At the window its answers differ from the classifier's, by 0.")
+
+
+def test_a_network_with_lora_is_loaded_without_it():
+    model, fcn = trained(), by_hand()
+    fcn.get_layer("fc1").enable_lora(2)
+    fcn.get_layer("fc1").lora_kernel_b.assign(np.ones((2, 8), "float32"))
+    assert str(fullyconv.load_dense_weights(fcn, model)) == "Loaded 5 layers."
+    same_answers(model, fcn)
+
+
+@pytest.mark.parametrize("name", ["net.weights.h5", "whole_model.h5", "net.keras"])
+def test_an_inner_layer_of_the_name_of_an_outer_one(name, tmp_path):
+    """Files list them in another order than the graph calls them; both kernels have one shape."""
+
+    def net(seed):
+        keras.utils.set_random_seed(seed)
+        inner = keras.Sequential(
+            [keras.Input((12, 8, 3)), layers.Conv2D(3, 3, padding="same", name="conv")], name="base"
+        )
+        x = keras.Input((12, 8, 3))
+        y = layers.Conv2D(3, 3, name="conv")(inner(x))
+        return keras.Model(x, layers.Dense(5, name="fc")(layers.GlobalAveragePooling2D()(y)), name="net")
+
+    model, same = nets.prepare(net(0)), net(1)
+    path = save(model, tmp_path / name)
+    loaded = fullyconv.load_dense_weights(same, path)
+    assert dict(loaded.loaded) == {n: n for n in ("conv", "base_conv", "fc")}
+    assert all((a == b).all() for a, b in zip(values(model), values(same), strict=True))
+
+
 KINDS = {
     "a transposed convolution": (layers.Conv2D(3, 2), lambda: layers.Conv2DTranspose(3, 2)),
     "a depthwise convolution": (layers.DepthwiseConv2D(2), lambda: layers.Conv2D(1, 2)),

@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import keras
+import numpy as np
 
 # By layer: how often it had been called, and its graph, or why it has none. Tracing adds a node to each layer inside
 # it, so that it is done again only where the layer has been called since.
@@ -70,7 +71,7 @@ def _trace(layer: Any) -> Any | str:
     settings = [_settings(call) for call in calls]
     if any(not call.args or _tensors(rest) for call, rest in zip(calls, settings, strict=True)):
         return "is called with more than one argument"
-    if any(repr(other) != repr(settings[0]) for other in settings):
+    if not all(_alike(other, settings[0]) for other in settings):
         return "is called with different settings in different places"
     try:
         inputs = keras.tree.map_structure(_common, *(call.args[0] for call in calls))
@@ -87,6 +88,20 @@ def _trace(layer: Any) -> Any | str:
 def _settings(call: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """What a layer was called with, besides its first argument."""
     return call.args[1:], {name: value for name, value in call.kwargs.items() if name not in ("training", "mask")}
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether a layer was called with the same settings, value for value."""
+    empty = [keras.tree.map_structure(lambda _: None, settings) for settings in (a, b)]
+    pairs = zip(keras.tree.flatten(a), keras.tree.flatten(b), strict=False)
+    return empty[0] == empty[1] and all(_equal(x, y) for x, y in pairs)
+
+
+def _equal(x: Any, y: Any) -> bool:
+    arrays = [isinstance(v, np.ndarray) or keras.ops.is_tensor(v) for v in (x, y)]
+    if any(arrays):
+        return all(arrays) and np.array_equal(*(keras.ops.convert_to_numpy(v) for v in (x, y)))
+    return x is y or (type(x) is type(y) and repr(x) == repr(y))
 
 
 def _tensors(settings: Any) -> bool:

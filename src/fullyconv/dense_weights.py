@@ -17,9 +17,10 @@ import numpy as np
 
 from fullyconv import _keras
 from fullyconv.classifier_weights import in_words
-from fullyconv.entering import Reached, Window, rank, reached, stride_before
+from fullyconv.engine import compile
+from fullyconv.entering import Reached, Window, at_window, entered, rank, reached
 from fullyconv.errors import UnsupportedModelError, WeightsError, WindowError
-from fullyconv.inputs import whole_numbers
+from fullyconv.inputs import channels_first, whole_numbers
 from fullyconv.rules.rule import Arrange, describe_size
 from fullyconv.walk import need_graph
 from fullyconv.weight_files import Weight
@@ -67,7 +68,9 @@ def load_dense_weights(
     does not say it: there it is taken for Keras's `Flatten`, on a map of the size of the kernel, and a note says so.
     That is checked where it can be: the layers in front must have been loaded too, and a kernel that is not square
     needs the `window`. Where the window is known, the map that enters there must have the size of the kernel, or at
-    least the stride of the classifier's (a network may pad more, as those of Long et al., CVPR 2015, do).
+    least the stride of the classifier's (a network may pad more, as those of Long et al., CVPR 2015, do). Where all of
+    a classifier was loaded, both answer two images of noise at the window; a note says how far apart they are, if they
+    are.
 
     Args:
         fcn: The network, which is changed.
@@ -105,9 +108,7 @@ def load_dense_weights(
     values = [(variable, np.array(move(read()))) for variable, read, move in moves]
     for variable, value in values:
         variable.assign(value)
-    for _, layer in weighted(fcn):
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()
+    fitting.settle()
     return fitting.report()
 
 
@@ -158,9 +159,29 @@ class _Fitting:
                 else "Change the network, or leave a layer of the weights out: names={name: None}.",
             )
 
+    def settle(self) -> None:
+        """Let layers use what they were given: no LoRA on top of the kernel, and no statistics of before."""
+        for layer in (self.targets[target] for _, target in self.pairs):
+            for variable in layer.weights:
+                if variable.name.startswith("lora_"):
+                    variable.assign(np.zeros(variable.shape))
+            if isinstance(layer, keras.layers.Normalization):
+                layer.finalize_state()
+
     def report(self) -> LoadedWeights:
         """What was loaded."""
-        return LoadedWeights(tuple(self.pairs), *self._rest(), (*self.notes, *self._guesses()))
+        notes = (*self.notes, *self._guesses(), *self._answers())
+        return LoadedWeights(tuple(self.pairs), *self._rest(), notes)
+
+    def _answers(self) -> Iterator[str]:
+        """Whether the network answers as the classifier does at the window, where all of it was loaded."""
+        if self.source.model is not None and self.window is not None and not any(self._rest()):
+            apart = _apart(self.source.model, self.fcn, self.window)
+            if apart is not None and apart > _ALIKE:
+                yield (
+                    f"At the window its answers differ from the classifier's, by {apart:.2g} of the largest: a layer "
+                    "without weights, such as an activation or a pooling, is missing, is another, or stands elsewhere."
+                )
 
     def _guesses(self) -> Iterator[str]:
         """What the arrays alone do not say, and how it was taken."""
@@ -229,11 +250,13 @@ class _Fitting:
         several, known = math.prod(size) > 1, self.source.flattened.get(name)
         if isinstance(known, str) and several:
             raise _Misfit(f"what {name} was flattened from is not known: {known}")
-        if isinstance(known, Flattened) and known.move.shape != shape:
-            covered = describe_size((known.move.shape or ())[:-1])
+        enters, stride = entered(layer, self.fcn, self.window) if self.window is not None else (None, ())
+        move = known.read_by(enters, shape) if isinstance(known, Flattened) else Arrange(None, shape)
+        if isinstance(known, Flattened) and move is None:
+            covered = describe_size(known.size)
             raise _Misfit(f"reads a flattened map of {covered}, and the kernel covers {describe_size(shape[:-1])}")
         if several:
-            self._check_cover(name, target, size)
+            self._check_cover(name, target, size, stride)
         if layer.padding != "valid" and several:
             self.notes.append(
                 f"{target} pads: of its cells at the window only the centre one is the classifier's answer. "
@@ -241,9 +264,9 @@ class _Fitting:
             )
         if known is None and several:
             self.assumed.append(name)
-        return known.move if isinstance(known, Flattened) else Arrange(None, shape)
+        return move or Arrange(None, shape)
 
-    def _check_cover(self, name: str, target: str, size: tuple[int, ...]) -> None:
+    def _check_cover(self, name: str, target: str, size: tuple[int, ...], stride: tuple[Any, ...]) -> None:
         """Refuse a kernel of the right number of values that does not cover the map in front of it."""
         layer, known = self.targets[target], self.source.flattened.get(name)
         reached = self.reached.entering.get(id(layer))
@@ -258,7 +281,6 @@ class _Fitting:
         entering = f"a map of {describe_size(enters)} enters at the window"
         if not isinstance(known, Flattened):
             raise _Misfit(f"{entering}, and the kernel covers {describe_size(size)}")
-        stride = stride_before(layer, self.fcn, self.window)
         if stride and known.stride and stride != known.stride:
             raise _Misfit(
                 f"{entering}, {describe_size(stride)} pixels apart, where the classifier has {describe_size(size)}, "
@@ -286,6 +308,25 @@ class _Fitting:
 
 # What changes a layer's answer besides its arrays, and seldom on purpose.
 _SETTINGS = ("strides", "dilation_rate", "epsilon")
+
+
+_ALIKE = 1e-3  # of the largest answer: far above rounding, far below what another layer does
+
+
+def _apart(classifier: keras.Model, fcn: keras.Model, window: Window) -> float | None:
+    """How far the answers to two images of noise are apart, of the largest; None where they cannot be compared."""
+    rng, first = np.random.default_rng(0), channels_first(classifier)
+    specs = [at_window(x, window, first) for x in keras.tree.flatten(_keras.input_structure(classifier))]
+    images = [rng.normal(size=(2, *spec.shape[1:])).astype("float32") for spec in specs]
+    given = images[0] if len(images) == 1 else images
+    try:
+        want, have = (keras.tree.flatten(compile(model)(given)) for model in (classifier, fcn))
+    except Exception:  # noqa: BLE001  what an engine cannot run, such as a layer of one's own, is not compared
+        return None
+    if len(want) != len(have) or any(a.size != b.size for a, b in zip(want, have, strict=True)):
+        return None
+    pairs = [(a.ravel(), b.ravel()) for a, b in zip(want, have, strict=True)]
+    return max(float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)) for a, b in pairs)
 
 
 def _stock(kind: type) -> type:

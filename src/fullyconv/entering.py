@@ -6,7 +6,7 @@ not depend on how it came about. `reached` needs no window, and knows shapes and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,12 +15,38 @@ import keras
 import numpy as np
 
 from fullyconv import _keras
+from fullyconv.errors import WindowError
 from fullyconv.geometry import Axis
 from fullyconv.inputs import channels_first, whole_numbers
-from fullyconv.rules.rule import Map, Recipe
+from fullyconv.rules import RULES
+from fullyconv.rules.places import OfPlaces
+from fullyconv.rules.rule import Map, Recipe, Rule, Site
 from fullyconv.walk import Refused, Walk, tensors
 
 Window = int | Sequence[int] | None
+
+
+def _moving(kind: type, move: Callable[..., np.ndarray]) -> Rule:
+    """The rule of an operation that puts all values in another order: nothing, as of a Permute; else its own rule."""
+
+    def rule(op: Any, x: Map, *args: Any, site: Site, **kwargs: Any) -> Any:
+        """The same values under other positions."""
+        try:
+            moved = move(op, x.positions[None], *args)[0]
+        except (AttributeError, IndexError, TypeError, ValueError):
+            moved = np.empty(0)
+        whole = np.array_equal(np.sort(moved, axis=None), np.sort(x.positions, axis=None)) if moved.size else False
+        return x.with_positions(moved) if whole else RULES[kind](op, x, *args, site=site, **kwargs)
+
+    return OfPlaces(rule)
+
+
+_ops = _keras.numpy_operations
+_MOVING: dict[type, Rule] = {
+    _ops.Flip: _moving(_ops.Flip, lambda op, values: np.flip(values, op.axis)),
+    _ops.GetItem: _moving(_ops.GetItem, lambda _, values, key: values[tuple(key)]),
+    _ops.Take: _moving(_ops.Take, lambda op, values, numbers: np.take(values, numbers, op.axis)),
+}
 
 
 class Entering(Walk):
@@ -36,11 +62,15 @@ class Entering(Walk):
     """
 
     def __init__(self, model: keras.Model, window: Window) -> None:
-        options = {"window": window, "pool": "window", "context": "global", "rules": None, "until": None, "skip": ()}
+        options = {"window": window, "pool": "window", "context": "global", "rules": _MOVING, "until": None, "skip": ()}
         super().__init__(model, {**options, "head": "convolution"})
         self.entering: dict[int, list[Map]] = {}
         self.begun: list[str] = []
+
+    def follow(self) -> Entering:
+        """The same walk, walked."""
         self.maps()
+        return self
 
     def visit(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         """What stands for the outputs of one call."""
@@ -111,7 +141,7 @@ def reached(model: keras.Model, window: Window, known: Mapping[int, str]) -> Rea
     first = channels_first(model)
     inputs = keras.tree.flatten(_keras.input_structure(model))
     with suppress(_Stopped):
-        _keras.walk(model, [Reached(_at_window(x, window, first), frozenset()) for x in inputs], visit)
+        _keras.walk(model, [Reached(at_window(x, window, first), frozenset()) for x in inputs], visit)
     return found
 
 
@@ -121,7 +151,7 @@ def _spec_after(operation: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     return _keras.output_spec(operation, *specs)
 
 
-def _at_window(tensor: Any, window: Window, first: bool) -> Any:
+def at_window(tensor: Any, window: Window, first: bool) -> Any:
     """An image input of the size of the window, where that is given."""
     axes = len(tensor.shape) - 2
     if window is None or axes < 1:
@@ -136,9 +166,11 @@ def rank(model: keras.Model) -> int:
     return max(len(tensor.shape) for tensor in keras.tree.flatten(_keras.input_structure(model))) - 2
 
 
-def stride_before(layer: Any, model: keras.Model, window: Window) -> tuple[Any, ...] | None:
-    """The stride of the map that enters a layer, where that is known."""
+def entered(layer: Any, model: keras.Model, window: Window) -> tuple[Map | None, tuple[Any, ...]]:
+    """The map that enters a layer of a network at the window, and its stride; empty where that is not known."""
     opened = any(None in tensor.shape[1:] for tensor in keras.tree.flatten(_keras.input_structure(model)))
     found = Entering(model, window if opened else None)
-    given = found.entering.get(id(layer))
-    return tuple(axis.stride for axis in given[0].axes) if given and not found.begun else None
+    with suppress(WindowError):  # behind the layer, where the window is too small for the rest
+        found.follow()
+    given = found.entering.get(id(layer), [None])[0]
+    return given, tuple(axis.stride for axis in given.axes) if given and not found.begun else ()

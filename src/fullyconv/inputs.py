@@ -13,6 +13,7 @@ from fullyconv import _keras
 from fullyconv.errors import GeometryError, InputTooSmallError, UnsupportedModelError, WindowError
 from fullyconv.geometry import Axis
 from fullyconv.rules import RULES
+from fullyconv.rules.enlarging import ENLARGING
 from fullyconv.rules.rule import Map, Recipe, dropped
 
 
@@ -151,9 +152,16 @@ def channels_first(model: Any) -> bool:
     """Whether the model's images have their channels first, by the first layer that says so."""
     turned = False
     for _, operation in _keras.operations_of(model):
-        turned ^= isinstance(operation, keras.layers.Permute) and len(operation.dims) > 1
-        turned ^= isinstance(operation, _keras.numpy_operations.Transpose)
-        reads_maps = _keras.rule_for(operation, RULES) not in (None, dropped)
+        if isinstance(operation, keras.layers.Permute):
+            turned ^= _turns(operation.dims)
+        if isinstance(operation, _keras.numpy_operations.Transpose):
+            turned ^= operation.axes is None or _turns([a % len(operation.axes) for a in operation.axes][1:])
+        reads_maps = _keras.rule_for(operation, {**RULES, **ENLARGING}) not in (None, dropped)
         if reads_maps and hasattr(operation, "data_format"):
             return (operation.data_format == "channels_first") != turned
     return keras.config.image_data_format() == "channels_first"
+
+
+def _turns(order: Sequence[int]) -> bool:
+    """Whether an order of the axes, the batch left out, moves the channels, first or last, to the other end."""
+    return len(order) > 1 and order[-1] != len(order) and order[0] != 1

@@ -135,6 +135,8 @@ def _inputs(arguments: Any, kind: type, node_of: Any) -> tuple[_Node | str, ...]
         elif isinstance(x, (int, float, np.ndarray, np.generic)) or keras.ops.is_tensor(x):
             array = keras.ops.convert_to_numpy(x) if keras.ops.is_tensor(x) else x
             found.append(" ".join(f"{value:.6g}" for value in np.ravel(array)))
+        elif x is not None:
+            found.append(f"{x.start}:{x.stop}:{x.step}" if isinstance(x, slice) else str(x))
     return tuple(found)
 
 
@@ -184,7 +186,9 @@ def _read(call: _Node) -> str:
 
 def _settings(operation: Any) -> dict[str, Any]:
     """The settings that have a part in a layer's answer, in the form that a file keeps them in."""
-    return _plain(dict(operation.get_config()))
+    config = _plain(dict(operation.get_config()))
+    is_layer = isinstance(operation, layers.Layer)
+    return config if is_layer else {**config, "dtype": getattr(operation, "dtype", None)}
 
 
 def _plain(value: Any) -> Any:

@@ -6,16 +6,12 @@ that cannot be converted are named, and end what can be said about the layers be
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import keras
-import numpy as np
 
 from fullyconv.convert import FullyConv
-from fullyconv.geometry import Axis
 from fullyconv.layer_geometry import Branch, Geometry, LayerGeometry
 from fullyconv.plan import CONTEXTS, lattice
 from fullyconv.rules.conv import each
@@ -44,8 +40,7 @@ class _Survey(Walk):
         elif isinstance(made, Map):
             given = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Map) and x.axes]
             branches, remarks = self._branches(given), tuple(_remarks(operation, made, given))
-            size, axes = _turned(made)
-            self.layers.append(LayerGeometry(name, kind, size, axes, branches, remarks, flat=not made.is_map))
+            self.layers.append(LayerGeometry(name, kind, made.size, made.axes, branches, remarks, flat=not made.is_map))
             self.made += keras.tree.flatten(out)
             self.origins |= {id(x): name for x in keras.tree.flatten(out)}
         return out
@@ -54,19 +49,6 @@ class _Survey(Walk):
         """What is merged, where the receptive fields differ."""
         found = [Branch(self.origins.get(id(x), "the input"), tuple(a.reach for a in x.axes)) for x in given]
         return tuple(found) if len({branch.receptive_field for branch in found}) > 1 else ()
-
-
-def _turned(x: Map) -> tuple[tuple[int, ...], tuple[Axis, ...]]:
-    """A map's size and axes in the order of the tensor's, where that has them in another."""
-    channel = x.channel_axis % (x.rank + 2) - 1
-    if x.axes and not x.is_map and len(x.shape) == x.rank + 1:
-        plain = replace(x, index=None).positions
-        for order in itertools.permutations(range(x.rank)):
-            places = [x.spatial[i] - 1 for i in order]
-            places.insert(channel, channel)
-            if np.array_equal(np.transpose(plain, places), x.positions):
-                return tuple(x.size[i] for i in order), tuple(x.axes[i] for i in order)
-    return x.size, x.axes
 
 
 def _reason(refused: Refused, name: str) -> str:

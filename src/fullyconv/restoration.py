@@ -7,7 +7,7 @@ Where it is not, the network is rebuilt at its window (see replay.py).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -72,18 +72,20 @@ def _plan(fcn: FullyConv, like: keras.Model | Plan | None) -> Plan | None:
         return like or fcn.plan
     _check_like(like)
     best: tuple[int, Plan] | None = None
+    refused: list[FullyConvError] = []
     for options in _options(fcn, like):
         try:
             made = plan(like, **options)
-        except FullyConvError:
-            if best is None:
-                raise
+        except FullyConvError as error:
+            refused.append(error)
             continue
         wrong = len(differences(made, fcn.model))
         best = (wrong, made) if best is None or wrong < best[0] else best
         if not wrong:
             break
-    return best[1] if best else None
+    if best is None:
+        raise refused[0]
+    return best[1]
 
 
 def _check_like(like: Any) -> None:
@@ -103,13 +105,16 @@ def _options(fcn: FullyConv, like: keras.Model) -> Iterator[dict[str, Any]]:
     options = dict(fcn.options)
     opened = any(None in tensor.shape[1:] for tensor in like.inputs)
     options["window"] = options.get("window") or (fcn.window if opened else None)
-    strides = [None, keras.tree.flatten(fcn.grids)[0].stride]
-    known = {
-        name: [options[name]] if options.get(name) else tried
-        for name, tried in (("stride", strides), ("pool", POOLS), ("context", CONTEXTS), ("head", HEADS))
+    sizing = (keras.layers.Resizing, keras.layers.CenterCrop)
+    skipped = tuple(o.name for _, o in _keras.operations_of(like) if isinstance(o, sizing))
+    tried: dict[str, Sequence[Any]] = {
+        "skip": [(), skipped] if skipped else [()],
+        "stride": [None, keras.tree.flatten(fcn.grids)[0].stride],
+        "pool": POOLS,
+        "context": CONTEXTS,
+        "head": HEADS,
     }
-    if fcn.options:
-        known["stride"] = [options.get("stride")]
+    known = {name: [fcn.options[name]] if name in fcn.options else values for name, values in tried.items()}
     for values in itertools.product(*known.values()):
         yield {**options, **dict(zip(known, values, strict=True))}
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -119,48 +120,62 @@ def legacy_root(file: h5py.File) -> Any:
 
 
 def _legacy(root: Any, path: Path) -> Iterator[Weight]:
-    taken: set[str] = set()
+    found: list[tuple[str, str, str]] = []
     for group in _saved.listed(root, "layer_names"):
         names = _saved.listed(_saved.safe_group(root, group), "weight_names")
         owners = [name.rpartition("/")[0].rpartition("/")[2] for name in names]
         several = len(set(owners)) > 1
-        chosen = {owner: _unique(owner if several else group, group, taken) for owner in dict.fromkeys(owners)}
-        for name, owner in zip(names, owners, strict=True):
-            key = f"{root.name.strip('/')}/{group}/{name}".lstrip("/")
-            shape = _saved.safe_dataset(root, f"{group}/{name}").shape
-            last = name.rpartition("/")[2].partition(":")[0]
-            yield Weight(chosen[owner], last, group, tuple(shape), partial(_array, path, key))
+        found += [(group, name, owner if several else "") for name, owner in zip(names, owners, strict=True)]
+    layers = list(dict.fromkeys((group, owner) for group, _, owner in found))
+    named = [(owner or group, group if owner else "") for group, owner in layers]
+    chosen = dict(zip(layers, told_apart(named), strict=True))
+    for group, name, owner in found:
+        key = f"{root.name.strip('/')}/{group}/{name}".lstrip("/")
+        shape = _saved.safe_dataset(root, f"{group}/{name}").shape
+        last = name.rpartition("/")[2].partition(":")[0]
+        yield Weight(chosen[group, owner], last, group, tuple(shape), partial(_array, path, key))
 
 
 def _numbered(file: h5py.File, path: Path) -> Iterator[Weight]:
-    taken: set[str] = set()
     groups: list[str] = []
     file.visit(groups.append)
+    found: dict[str, tuple[Any, list[str]]] = {}
     for key in groups:
         place, _, last = f"/{key}".rpartition("/")
         place = place.lstrip("/")
-        if last != "vars" or not _NO_LAYERS.isdisjoint(place.split("/")):
-            continue
-        group = _saved.safe_group(file, key)
-        name = group.attrs.get("name")
-        arrays = sorted((n for n in group if n.isdigit()), key=int)
-        layer = _unique(str(name), _above(file, place), taken) if arrays and name is not None else None
-        for number in arrays:
+        if last == "vars" and _NO_LAYERS.isdisjoint(place.split("/")):
+            group = _saved.safe_group(file, key)
+            found[place] = group, sorted((n for n in group if n.isdigit()), key=int)
+    named = [place for place, (group, numbers) in found.items() if numbers and "name" in group.attrs]
+    names = told_apart([(str(found[place][0].attrs["name"]), _above(file, place)) for place in named])
+    chosen = dict(zip(named, names, strict=True))
+    for place, (group, numbers) in found.items():
+        for number in numbers:
             shape = _saved.safe_dataset(group, number).shape
-            yield Weight(layer, None, place, tuple(shape), partial(_array, path, f"{key}/{number}"))
+            key = f"{place}/vars/{number}".lstrip("/")
+            yield Weight(chosen.get(place), None, place, tuple(shape), partial(_array, path, key))
 
 
 def _above(file: h5py.File, place: str) -> str:
-    """The name of the model that holds the layer at this place."""
+    """The name of the inner model that holds the layer at this place; empty for the outermost."""
     holder = place.rpartition("/layers/")[0]
-    return str(file[f"{holder}/vars"].attrs.get("name", "")) if f"{holder}/vars" in file else ""
+    return str(file[f"{holder}/vars"].attrs.get("name", "")) if holder and f"{holder}/vars" in file else ""
 
 
-def _unique(name: str, prefix: str, taken: set[str]) -> str:
-    """The name, or where another layer has it, the name behind that of the model that holds it."""
-    name = name if name not in taken else f"{prefix}_{name}"
-    taken.add(name)
-    return name
+def told_apart(names: Sequence[tuple[str, str]]) -> list[str]:
+    """A name for each layer, of its own name and that of the inner model that holds it.
+
+    It is the layer's own; where several have one, those in inner models have the model's in front.
+    """
+    counts = Counter(name for name, _ in names)
+    taken: set[str] = set()
+    chosen: list[str] = []
+    for name, holder in names:
+        stem = f"{holder}_{name}" if holder and counts[name] > 1 else name
+        candidates = (f"{stem}_{i}" if i else stem for i in range(10**6))
+        chosen.append(next(n for n in candidates if n not in taken and (n == name or n not in counts)))
+        taken.add(chosen[-1])
+    return chosen
 
 
 def _array(path: Path, key: str) -> np.ndarray:

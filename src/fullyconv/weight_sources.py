@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from fullyconv import _keras
 from fullyconv.entering import Entering, Window
@@ -16,9 +17,9 @@ from fullyconv.errors import ModelFileError
 from fullyconv.geometry import Number
 from fullyconv.model_files import read_model
 from fullyconv.rules.dense import contracts_last, rows
-from fullyconv.rules.rule import Arrange
-from fullyconv.walk import need_graph, unique_names
-from fullyconv.weight_files import Weight, opened, read_weight_file
+from fullyconv.rules.rule import Arrange, Map
+from fullyconv.walk import need_graph
+from fullyconv.weight_files import Weight, opened, read_weight_file, told_apart
 
 CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 DENSE = (keras.layers.Dense, keras.layers.EinsumDense)
@@ -30,11 +31,27 @@ class Flattened:
 
     Args:
         move: How that kernel becomes the kernel of a convolution.
+        size: Spatial size of the map, and its channels.
         stride: Pixels from one position of the map to the next; empty where that is not known.
     """
 
     move: Arrange
+    size: tuple[int, ...]
     stride: tuple[Number, ...] = ()
+
+    def read_by(self, x: Map | None, shape: tuple[int, ...]) -> Arrange | None:
+        """How the kernel becomes one of this shape for a network that reads the map `x`; None where it cannot.
+
+        The network may have turned its map as the classifier has: each row goes where its value is read.
+        """
+        if x is None or x.is_map:
+            return self.move if self.move.shape == shape else None
+        where = np.moveaxis(x.positions, 0, -1) if x.channels_first and x.positions.ndim > 1 else x.positions
+        if (*x.size, x.channels) != self.size or where.shape != shape[:-1]:
+            return None
+        plain = np.arange(where.size) if self.move.take is None else self.move.take
+        take = plain[where.ravel()]
+        return Arrange(None if np.array_equal(take, np.arange(take.size)) else take, shape)
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,7 @@ class Source:
         flattened: What each Dense layer reads, or why that is not known; empty where there are only arrays.
         window: Spatial size of its images, where that is known.
         unread: Why the classifier in its file could not be read, if it holds one.
+        model: The classifier, where there is one.
     """
 
     what: str
@@ -56,6 +74,7 @@ class Source:
     flattened: Mapping[str, Flattened | str] = field(default_factory=dict)
     window: tuple[int, ...] | None = None
     unread: str = ""
+    model: keras.Model | None = None
 
 
 def source_of(weights: keras.Model | str | Path, window: Window) -> Source:
@@ -70,10 +89,14 @@ def source_of(weights: keras.Model | str | Path, window: Window) -> Source:
 
 
 def weighted(model: Any) -> Iterator[tuple[str, Any]]:
-    """The layers of a model that have weights, each under a name of its own."""
-    names = unique_names(model)
-    seen = {id(o): o for _, o in _keras.operations_of(model) if getattr(o, "weights", ())}
-    return ((names[key], layer) for key, layer in seen.items())
+    """The layers of a model that have weights, each under a name of its own.
+
+    Where two have one name, those of inner models are named behind these, whatever the order in which they are called.
+    """
+    found = {id(o): (prefix, o) for prefix, o in _keras.operations_of(model) if getattr(o, "weights", ())}
+    return zip(
+        told_apart([(o.name, prefix) for prefix, o in found.values()]), [o for _, o in found.values()], strict=True
+    )
 
 
 def _of_model(model: keras.Model, window: Window, what: str = "") -> Source:
@@ -84,10 +107,10 @@ def _of_model(model: keras.Model, window: Window, what: str = "") -> Source:
     what = what or repr(model.name)
     if window is None and any(None in x.shape[1:] for x in keras.tree.flatten(_keras.input_structure(model))):
         return Source(what, layers, objects, dict.fromkeys(dense, "the classifier takes any size; give the window"))
-    found = Entering(model, window)
+    found = Entering(model, window).follow()
     flattened = {name: _flattened(layer, found) for name, layer in dense.items()}
     size = next(x.size for x in found.inputs if x.axes)
-    return Source(what, layers, objects, flattened, size)
+    return Source(what, layers, objects, flattened, size, model=model)
 
 
 def arrays(name: str, layer: Any) -> Iterator[Weight]:
@@ -113,7 +136,8 @@ def _flattened(layer: Any, found: Entering) -> Flattened | str:
     if any(move != moves[0] for move in moves):
         return "it is used more than once, on maps that were flattened in different ways"
     # Behind an operation without a rule positions are counted anew, so that strides would be those from there on.
-    return Flattened(moves[0], () if found.begun else tuple(axis.stride for axis in given[0].axes))
+    size = (*given[0].size, given[0].channels)
+    return Flattened(moves[0], size, () if found.begun else tuple(axis.stride for axis in given[0].axes))
 
 
 def _of_file(path: Path, window: Window) -> Source:

@@ -1,4 +1,4 @@
-"""Where cells lie behind layers that no part of a classifier has: for `geometry` alone, which builds nothing."""
+"""Where cells lie behind layers that are not converted: for `geometry` alone, which builds nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from keras import layers
 
 from fullyconv.geometry import Axis
 from fullyconv.rules.conv import each, sizes_after
+from fullyconv.rules.flatten import permute
 from fullyconv.rules.order import need_format
 from fullyconv.rules.rule import Decline, Map, Recipe, Rule, Site
 
@@ -55,6 +56,16 @@ def center_crop(layer: Any, x: Map, *, site: Site, **_: Any) -> Map:
     return _moved(x, site, tuple(a.pinned(n) for a, n in zip(axes, size, strict=True)))
 
 
+def turned(layer: Any, x: Map, *, site: Site, **_: Any) -> Map:
+    """Rows and columns that change places, the channels staying; any other order is that of the values alone."""
+    channel = x.channel_axis % (x.rank + 2)
+    if not x.is_map or layer.dims[channel - 1] != channel:
+        return permute(layer, x, site=site)
+    order = [x.spatial.index(axis) for axis in layer.dims if axis != channel]
+    size, axes = (tuple(values[i] for i in order) for values in (x.size, x.axes))
+    return x.then(Recipe(None), shape=site.shape, size=size, axes=axes)
+
+
 def _moved(x: Map, site: Site, axes: tuple[Axis, ...]) -> Map:
     size, channels = sizes_after(x, site, x.channels_first)
     return x.then(Recipe(None), shape=site.shape, size=size, channels=channels, axes=axes, dtype=site.dtype)
@@ -65,6 +76,7 @@ ENLARGING: dict[type, Rule] = {
     layers.Conv1DTranspose: transposed,
     layers.Conv2DTranspose: transposed,
     layers.Conv3DTranspose: transposed,
+    layers.Permute: turned,
     layers.Resizing: resizing,
 }
 
