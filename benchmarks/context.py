@@ -1,6 +1,6 @@
 """Squeeze-and-excite: `context="window"` beside `context="global"`, and both beside windows cut out.
 
-    python benchmarks/context.py [--rounds 7] [--size 512] [NET ...]
+    KERAS_BACKEND=openvino python benchmarks/context.py [--rounds 7] [--size 512] [NET ...]
 
 Multiply-adds with the additions of poolings, seconds with known shapes (in turns, one pair a round), and how near each
 map is to the classifier on every window. Writes results/context.json, from which docs/zoo.md has its table.
@@ -31,7 +31,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="pairs of runs, at least 5 (default 7)")
     parser.add_argument("--size", type=int, default=512, help="edge of the image in pixels (default 512)")
     options = parser.parse_args()
-    store = Store("context", f"python benchmarks/context.py --rounds {options.rounds} --size {options.size}")
+    store = Store(
+        "context",
+        f"KERAS_BACKEND=openvino python benchmarks/context.py --rounds {options.rounds} --size {options.size}",
+    )
     for name in options.nets:
         store.put(name, measure(name, options.size, max(5, options.rounds)))
     write()
