@@ -30,7 +30,7 @@ ORDER = [
     *("inputs", "walk", "work", "cost", "plan"),
     *("_layout", "_layout_rules", "_openvino", "engine"),
     *("convert", "reference", "verify", "formats", "export"),
-    *("weight_files", "classifier_weights", "entering", "weight_sources", "dense_weights", "likeness"),
+    *("weight_files", "classifier_weights", "entering", "answers", "weight_sources", "dense_weights", "likeness"),
     *("replay", "restoration"),
     *("preprocessing", "images", "labels", "statedict", "pretrained"),
     *("colours", "drawing", "render"),

@@ -359,6 +359,31 @@ def test_options_that_keras_has_dropped_are_found_again(tmp_path):
     assert described(fullyconv.to_classifier(fcn, like=model)) == described(model)
 
 
+class Shrink(layers.Layer):
+    """Small values become zero; a layer of one's own that could be read, and is kept by a rule."""
+
+    def call(self, x):
+        """As said."""
+        return ops.relu(x - 0.1) - ops.relu(-x - 0.1)
+
+
+def kept_shrink(layer, x, *, site, **_):
+    return x.then(site.layer(type(layer), layer.get_config(), x))
+
+
+@pytest.mark.parametrize("way", ["in this process", "loaded"])
+def test_a_layer_that_a_rule_of_ones_own_has_kept(way, tmp_path):
+    keras.utils.set_random_seed(0)
+    stack = [layers.Conv2D(4, 3, name="conv"), Shrink(name="shrink"), layers.Flatten(), layers.Dense(5, name="fc")]
+    model = nets.prepare(keras.Sequential([keras.Input((9, 9, 3)), *stack], name="net"))
+    rules = {Shrink: kept_shrink}
+    fcn = fullyconv.convert(model, rules=rules)
+    if way == "loaded":
+        fcn.save(tmp_path / "fcn.keras")
+        fcn = fullyconv.load(tmp_path / "fcn.keras", rules=rules, custom_objects={"Shrink": Shrink})
+    check_back(fullyconv.to_classifier(fcn, like=model), fcn)
+
+
 def test_names_that_keras_gives_do_not_count(tmp_path):
     """In another process the same code gives layers without weights other numbers."""
 

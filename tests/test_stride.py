@@ -171,14 +171,17 @@ def test_all_residues_of_the_size(stride, tally):
 
 
 @numerical
-def test_a_vector_of_facts_goes_to_every_cell(tally):
+def test_a_vector_of_facts_goes_to_every_cell(tally, tmp_path):
     image, facts = keras.Input((15, 14, 3), name="image"), keras.Input((2,), name="facts")
     y = layers.MaxPooling2D(2)(layers.Conv2D(4, 3, strides=2, activation="relu")(image))
     joined = layers.Concatenate()([layers.Flatten()(y), facts])
     model = nets.prepare(keras.Model({"image": image, "facts": facts}, layers.Dense(3)(joined)))
     given = {"image": nets.images((19, 17), 3, 2, 905), "facts": np.array([[0.5, -1], [2, 0.25]], "float32")}
-    have = fullyconv.convert(model, stride=1).predict(given)
+    fcn = fullyconv.convert(model, stride=1)
+    have = fcn.predict(given)
     assert have.shape == (2, 5, 4, 3)
+    fcn.save(tmp_path / "fcn.keras")
+    assert fullyconv.load(tmp_path / "fcn.keras").grid.axes == fcn.grid.axes
     for picture, vector, found in zip(given["image"], given["facts"], have, strict=True):
         cut = nets.windows(picture, (15, 14), (1, 1), "channels_last")
         want = nets.run(model, {"image": cut, "facts": np.repeat(vector[None], len(cut), 0)})

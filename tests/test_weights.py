@@ -560,7 +560,7 @@ def test_a_network_that_pads_its_image():
     padded = keras.Sequential([keras.Input((None, None, 3)), layers.ZeroPadding2D(10), *fcn.layers], name="padded")
     assert fullyconv.load_dense_weights(padded, model).notes == (
         "fc1: a map of 15 x 13 enters at the window, where the classifier has 5 x 3. "
-        "If the network pads or crops more, its cells lie elsewhere.",
+        "If the network pads, crops or resizes otherwise, its cells lie elsewhere.",
     )
     x = nets.images(SHAPE[:2], SHAPE[2], 2)
     want, have = nets.run(model, x), nets.run(padded, x)[:, 5, 5]
@@ -607,6 +607,47 @@ def test_layers_without_weights_that_differ_are_noticed(what):
         fcn = keras.Sequential([keras.Input((None, None, 3)), a, norm, pool, layers.ReLU(), *rest], name="by_hand")
     (note,) = fullyconv.load_dense_weights(fcn, model).notes
     assert note.startswith("At the window its answers differ from the classifier's, by 0.")
+
+
+def test_an_activation_that_only_pixels_of_a_photo_show():
+    """Behind a rescaling noise of unit spread is nothing beside the biases."""
+    keras.utils.set_random_seed(0)
+
+    def net(fcn, activation):
+        stack = [layers.Rescaling(1 / 255), layers.Conv2D(4, 3, activation=activation, name="conv")]
+        stack += [layers.Conv2D(3, 4, name="fc")] if fcn else [layers.Flatten(), layers.Dense(3, name="fc")]
+        return keras.Sequential([keras.Input((None, None, 3) if fcn else (6, 6, 3)), *stack])
+
+    model = net(fcn=False, activation="relu")
+    model.get_layer("conv").bias.assign(np.full(4, 0.1, "float32"))
+    assert not fullyconv.load_dense_weights(net(fcn=True, activation="relu"), model).notes
+    assert "answers differ" in str(fullyconv.load_dense_weights(net(fcn=True, activation=None), model))
+
+
+def test_precisions_that_differ_are_no_missing_layer():
+    if nets.BACKEND == "openvino":
+        pytest.skip("Keras's bfloat16 layers do not run outside the engine on this backend")
+    keras.utils.set_random_seed(0)
+
+    def net(fcn, policy):
+        stack = [layers.Conv2D(4, 3, activation="relu", name="conv", dtype=policy)]
+        stack += [layers.Conv2D(3, 4, name="fc", dtype=policy)]
+        stack[1:] = stack[1:] if fcn else [layers.Flatten(), layers.Dense(3, name="fc", dtype=policy)]
+        return keras.Sequential([keras.Input((None, None, 3) if fcn else (6, 6, 3)), *stack])
+
+    model = net(fcn=False, policy="float32")
+    assert not fullyconv.load_dense_weights(net(fcn=True, policy="mixed_bfloat16"), model).notes
+
+
+def test_slopes_of_units_are_those_of_channels():
+    keras.utils.set_random_seed(0)
+    front = lambda: layers.Conv2D(4, 3, name="conv")  # noqa: E731
+    model = keras.Sequential([keras.Input((6, 6, 3)), front(), layers.Flatten(), layers.Dense(3, name="fc")])
+    model.add(layers.PReLU(alpha_initializer=keras.initializers.RandomUniform(0.1, 0.9), name="slopes"))
+    fcn = keras.Sequential([keras.Input((None, None, 3)), front(), layers.Conv2D(3, 4, name="fc")])
+    fcn.add(layers.PReLU(shared_axes=[1, 2], name="slopes"))
+    assert str(fullyconv.load_dense_weights(fcn, model)) == "Loaded 3 layers."
+    same_answers(model, fcn, (6, 6, 3))
 
 
 def test_a_network_with_lora_is_loaded_without_it():

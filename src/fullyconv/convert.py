@@ -321,6 +321,8 @@ def load(
     made = plan(model, window=window, pool="global", context="global", rules=rules)
     grids = _with_reasons(made.grids, facts.get("grids", []))
     known = {name: facts.get(name) for name in ("labels", "preprocess", "options")}
+    if rules:
+        known["options"] = {**(known["options"] or {}), "rules": rules}
     return FullyConv(model, grids, **known)
 
 

@@ -16,11 +16,11 @@ import keras
 import numpy as np
 
 from fullyconv import _keras
+from fullyconv.answers import apart_at_window
 from fullyconv.classifier_weights import in_words
-from fullyconv.engine import compile
-from fullyconv.entering import Reached, Window, at_window, entered, rank, reached
+from fullyconv.entering import Reached, Window, entered, rank, reached
 from fullyconv.errors import UnsupportedModelError, WeightsError, WindowError
-from fullyconv.inputs import channels_first, whole_numbers
+from fullyconv.inputs import whole_numbers
 from fullyconv.rules.rule import Arrange, describe_size
 from fullyconv.walk import need_graph
 from fullyconv.weight_files import Weight
@@ -176,8 +176,8 @@ class _Fitting:
     def _answers(self) -> Iterator[str]:
         """Whether the network answers as the classifier does at the window, where all of it was loaded."""
         if self.source.model is not None and self.window is not None and not any(self._rest()):
-            apart = _apart(self.source.model, self.fcn, self.window)
-            if apart is not None and apart > _ALIKE:
+            apart = apart_at_window(self.source.model, self.fcn, self.window)
+            if apart is not None:
                 yield (
                     f"At the window its answers differ from the classifier's, by {apart:.2g} of the largest: a layer "
                     "without weights, such as an activation or a pooling, is missing, is another, or stands elsewhere."
@@ -215,13 +215,18 @@ class _Fitting:
         if aligned is None:
             raise _Misfit(_shapes(stored, wanted))
         dense = [isinstance(layer, CONVOLUTIONS) and len(have.shape) == 2 for have, _ in aligned]
-        if any(h.shape != w.shape and not (d and _same_sums(h, w)) for d, (h, w) in zip(dense, aligned, strict=True)):
+        slopes = isinstance(layer, keras.layers.PReLU)  # of units, or of channels that all positions share
+        alike = [
+            h.shape == w.shape or (d and _same_sums(h, w)) or (slopes and _same_slopes(h, w))
+            for d, (h, w) in zip(dense, aligned, strict=True)
+        ]
+        if not all(alike):
             raise _Misfit(_shapes(stored, wanted))
         self._check_kind(name, layer, DENSE if any(dense) else ())
         self._compare(name, target, stored)
         variables = {v.name: v for v in layer.weights} if wanted[0].name else dict(enumerate(layer.weights))
         for i, (is_dense, (have, want)) in enumerate(zip(dense, aligned, strict=True)):
-            move = self._kernel(name, target, want.shape) if is_dense else Arrange()
+            move = self._kernel(name, target, want.shape) if is_dense else Arrange(None, want.shape)
             yield variables[want.name or i], have.read, move
 
     def _check_kind(self, name: str, layer: Any, also: tuple[type, ...]) -> None:
@@ -287,8 +292,8 @@ class _Fitting:
                 f"{describe_size(known.stride)} apart"
             )
         self.notes.append(
-            f"{target}: {entering}, where the classifier has {describe_size(size)}. If the network pads or crops more, "
-            "its cells lie elsewhere."
+            f"{target}: {entering}, where the classifier has {describe_size(size)}. If the network pads, crops or "
+            "resizes otherwise, its cells lie elsewhere."
         )
 
     def _check_guess(self, name: str, reached: Reached, size: tuple[int, ...]) -> None:
@@ -308,25 +313,6 @@ class _Fitting:
 
 # What changes a layer's answer besides its arrays, and seldom on purpose.
 _SETTINGS = ("strides", "dilation_rate", "epsilon")
-
-
-_ALIKE = 1e-3  # of the largest answer: far above rounding, far below what another layer does
-
-
-def _apart(classifier: keras.Model, fcn: keras.Model, window: Window) -> float | None:
-    """How far the answers to two images of noise are apart, of the largest; None where they cannot be compared."""
-    rng, first = np.random.default_rng(0), channels_first(classifier)
-    specs = [at_window(x, window, first) for x in keras.tree.flatten(_keras.input_structure(classifier))]
-    images = [rng.normal(size=(2, *spec.shape[1:])).astype("float32") for spec in specs]
-    given = images[0] if len(images) == 1 else images
-    try:
-        want, have = (keras.tree.flatten(compile(model)(given)) for model in (classifier, fcn))
-    except Exception:  # noqa: BLE001  what an engine cannot run, such as a layer of one's own, is not compared
-        return None
-    if len(want) != len(have) or any(a.size != b.size for a, b in zip(want, have, strict=True)):
-        return None
-    pairs = [(a.ravel(), b.ravel()) for a, b in zip(want, have, strict=True)]
-    return max(float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)) for a, b in pairs)
 
 
 def _stock(kind: type) -> type:
@@ -363,6 +349,11 @@ def _arrow(name: str, target: str) -> str:
 def _shapes(stored: Sequence[Weight], wanted: Sequence[Weight]) -> str:
     names = [w.name for w in wanted] if len(stored) == len(wanted) else []
     return f"{in_words(stored, names)} in the weights, {in_words(wanted)} in the network"
+
+
+def _same_slopes(have: Weight, want: Weight) -> bool:
+    """Whether slopes of units are those of channels, which come behind axes of one."""
+    return want.shape == (1,) * (len(want.shape) - 1) + have.shape
 
 
 def _same_sums(have: Weight, want: Weight) -> bool:

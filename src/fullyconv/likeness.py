@@ -51,7 +51,7 @@ class _Node:
 
 def differences(made: Plan, network: keras.Model) -> list[str]:
     """What differs between the network of a plan and this one, a line each; nothing where it is that network."""
-    (want, want_outputs), (have, have_outputs) = _described(made), _found(network)
+    (want, want_outputs), (have, have_outputs) = _described(made), _found(network, made.options["rules"])
     wrong = [f"{name} is only in the network" for name in have if name not in want]
     wrong += [f"{name} is missing in the network" for name in want if name not in have]
     pairs = [pair for name in want if name in have for pair in zip(want[name], have[name], strict=False)]
@@ -84,9 +84,9 @@ def _described(made: Plan) -> tuple[_Calls, list[_Node]]:
     return calls, [node_of(x.recipe) for x in made.outputs]
 
 
-def _found(network: keras.Model) -> tuple[_Calls, list[_Node]]:
+def _found(network: keras.Model, rules: Mapping[type, Any] | None) -> tuple[_Calls, list[_Node]]:
     """The calls of a network's layers with weights, and its outputs."""
-    names, calls = unique_names(network), _Calls()
+    names, calls = unique_names(network, rules), _Calls()
     tensors = keras.tree.flatten(_keras.input_structure(network))
     spread = {f"{tensor.name}_everywhere" for tensor in tensors}
 
@@ -103,7 +103,7 @@ def _found(network: keras.Model) -> tuple[_Calls, list[_Node]]:
             return node
         return [_Node(name, f"output {i}", {}, {}, (node,)) for i in range(len(operation.output))]
 
-    outputs = _keras.walk(network, [_input(i) for i in range(len(tensors))], visit)
+    outputs = _keras.walk(network, [_input(i) for i in range(len(tensors))], visit, whole=rules)
     return calls, keras.tree.flatten(outputs)
 
 

@@ -58,6 +58,8 @@ def _of_fragments(op: Any, inputs: Sequence[Map], site: Site) -> Map:
         rest.remove((i, len(inputs)))
         axes = tuple(a.joined(len(inputs)) if j == i else a for j, a in enumerate(first.axes))
         return first.then(recipe, axes=axes, apart=False, fragments=tuple(rest))
+    if not first.axes and site.name.endswith("repeated") and all(x.recipe is first.recipe for x in inputs):
+        return first.then(recipe)  # a vector beside the image, once for each fragment
     moved = [i for i, (a, b) in enumerate(zip(first.axes, inputs[1].axes, strict=True)) if a.field != b.field]
     if len(moved) != 1:
         raise Decline("concatenates along the batch", "concatenate channels")
