@@ -20,8 +20,8 @@ _ALIKE, _IN_16_BITS = 1e-3, 5e-2
 def apart_at_window(classifier: keras.Model, fcn: keras.Model, window: Window) -> float | None:
     """How far a network's answers are from the classifier's, of the largest; None where they agree.
 
-    None too where they cannot be compared. Both answer noise of unit spread, and noise of the pixels of a photo, which a
-    network may rescale.
+    None too where they cannot be compared. Both answer noise of unit spread, and noise of the pixels of a photo, which
+    a network may rescale.
     """
     rng, first = np.random.default_rng(0), channels_first(classifier)
     specs = [at_window(x, window, first) for x in keras.tree.flatten(_keras.input_structure(classifier))]
