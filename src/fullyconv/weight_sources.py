@@ -127,7 +127,8 @@ def _flattened(layer: Any, found: Entering) -> Flattened | str:
     """What a Dense layer reads, or why that is not known."""
     given = found.entering.get(id(layer), [])
     if not given:
-        return f"nothing is known of what {found.begun[0]!r} in front of it returns"
+        before = repr(found.begun[0]) if found.begun else "the layer"
+        return f"nothing is known of what {before} in front of it returns"
     if isinstance(layer, keras.layers.EinsumDense) and not contracts_last(layer):
         return f"it computes {layer.equation!r}, which is more than a product over the last axis"
     if any(len(x.shape) != 1 for x in given):
@@ -135,8 +136,8 @@ def _flattened(layer: Any, found: Entering) -> Flattened | str:
     moves = [Arrange(rows(x), (*x.size, x.channels, layer.kernel.shape[-1])) for x in given]
     if any(move != moves[0] for move in moves):
         return "it is used more than once, on maps that were flattened in different ways"
-    # Behind an operation without a rule positions are counted anew, so that strides would be those from there on.
     size = (*given[0].size, given[0].channels)
+    # Behind an operation without a rule positions are counted anew, so that strides would be those from there on.
     return Flattened(moves[0], size, () if found.begun else tuple(axis.stride for axis in given[0].axes))
 
 
