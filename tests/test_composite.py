@@ -302,6 +302,31 @@ def test_a_layer_that_always_trains():
         fullyconv.plan(keras.Model(x, layers.Dense(4)(layers.Flatten()(AlwaysTraining()(x)))))
 
 
+class Images(layers.Layer):
+    """A layer that calls one that works on images, which acts as in training unless it is told."""
+
+    def __init__(self, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = inner
+
+    def call(self, x):
+        return self.inner(x)
+
+
+def test_layers_on_images_inside_a_layer():
+    """They were told nothing: an augmentation is left out, a resizing is refused by its own name."""
+    x = keras.Input((SIZE, SIZE, 3))
+
+    def net(inner):
+        y = Images(inner, name="images")(layers.Conv2D(3, 3)(x))
+        return nets.prepare(keras.Model(x, layers.Dense(4)(layers.Flatten()(y))))
+
+    model = net(layers.RandomFlip("horizontal", name="flip"))
+    nets.check_native(model, fullyconv.convert(model))
+    with pytest.raises(fullyconv.UnsupportedLayerError, match=r"'resizing' \(Resizing, layer 3\) pins the size"):
+        fullyconv.plan(net(layers.Resizing(6, 6, name="resizing")))
+
+
 def test_names_tell_blocks_apart():
     model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), Block(4, name="a"), Block(4, name="b"), layers.Flatten()])
     for block in model.layers[:2]:

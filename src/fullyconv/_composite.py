@@ -6,6 +6,7 @@ Private here, since Keras has no public way to it: `_inbound_nodes` is how a lay
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -115,8 +116,14 @@ def _called(layer: keras.layers.Layer, inputs: Any, args: tuple[Any, ...], kwarg
 
 
 def _trains(node: Any) -> bool:
-    """Whether a layer was told to act as in training, which it does wherever it is called from."""
+    """Whether a layer was told to act as in training, which it does wherever it is called from.
+
+    Layers that work on images (Resizing, augmentation) say so where nobody tells them, and do not count.
+    """
     takes = getattr(node.operation, "_call_has_training_arg", False)
+    given = takes and inspect.signature(node.operation.call).parameters.get("training")
+    if given and given.default is True:
+        return False
     return takes and any(x is True for x in (*node.arguments.args[1:], node.arguments.kwargs.get("training")))
 
 
