@@ -317,7 +317,7 @@ def test_layers_on_images_inside_a_layer():
     """They were told nothing: a resizing is refused by its own name, and not for training."""
     x = keras.Input((SIZE, SIZE, 3))
     y = Images(layers.Resizing(6, 6, name="resizing"), name="images")(layers.Conv2D(3, 3)(x))
-    with pytest.raises(fullyconv.UnsupportedLayerError, match=r"'resizing' \(Resizing, layer 3\) pins the size"):
+    with pytest.raises(fullyconv.UnsupportedLayerError, match=r"'resizing' \(Resizing, layer 2\) pins the size"):
         fullyconv.plan(keras.Model(x, layers.Dense(4)(layers.Flatten()(y))))
 
 
