@@ -186,7 +186,10 @@ def _read(call: _Node) -> str:
 
 def _settings(operation: Any) -> dict[str, Any]:
     """The settings that have a part in a layer's answer, in the form that a file keeps them in."""
-    config = _plain(dict(operation.get_config()))
+    try:
+        config = _plain(dict(operation.get_config()))
+    except NotImplementedError:  # a layer of one's own that says nothing of itself
+        return {}
     is_layer = isinstance(operation, layers.Layer)
     return config if is_layer else {**config, "dtype": getattr(operation, "dtype", None)}
 
