@@ -26,7 +26,7 @@ ORDER = [
     *("files", "geometry", "units", "model_files", "_composite", "_keras", "_saved"),
     *("rules.rule", "rules.order", "rules.places", "rules.fragments", "rules.conv"),
     *("rules.pool", "rules.flatten", "rules.pointwise", "rules.dense", "rules.normalization", "rules.merge"),
-    *("rules.channels", "rules.enlarging", "rules"),
+    *("rules.channels", "rules.unconverted", "rules"),
     *("inputs", "walk", "work", "cost", "plan"),
     *("_layout", "_layout_rules", "_openvino", "engine"),
     *("convert", "reference", "verify", "formats", "export"),

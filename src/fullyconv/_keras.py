@@ -200,11 +200,6 @@ def value_of(variable: keras.Variable) -> np.ndarray:
     return value.copy() if keras.backend.backend() == "torch" else value
 
 
-def is_short(model: Any) -> bool:
-    """Whether any layer computes in 16 bits."""
-    return any(getattr(o, "compute_dtype", "") in ("float16", "bfloat16") for _, o in operations_of(model))
-
-
 def is_quantized(layer: Any) -> bool:
     """Whether the layer computes with integer or float8 weights."""
     return getattr(getattr(layer, "dtype_policy", None), "quantization_mode", None) is not None

@@ -19,7 +19,7 @@ from keras.src.saving.saving_lib import safe_get_h5_dataset as safe_dataset
 from keras.src.saving.saving_lib import safe_get_h5_group as safe_group
 from keras.src.utils.naming import to_snake_case
 
-__all__ = ["listed", "safe_dataset", "safe_group", "to_snake_case"]
+__all__ = ["listed", "safe_dataset", "safe_group"]
 
 
 def class_named(place: str) -> type | None:

@@ -34,8 +34,14 @@ def apart_at_window(classifier: keras.Model, fcn: keras.Model, window: Window) -
         ]
     except Exception:  # noqa: BLE001  what an engine cannot run, such as a layer of one's own, is not compared
         return None
-    short = any(map(_keras.is_short, (classifier, fcn)))
+    short = any(map(_is_short, (classifier, fcn)))
     return max(found) if max(found) > (_IN_16_BITS if short else _ALIKE) else None
+
+
+def _is_short(model: keras.Model) -> bool:
+    """Whether any layer computes in 16 bits."""
+    kinds = {getattr(o, "compute_dtype", "") for _, o in _keras.operations_of(model)}
+    return not kinds.isdisjoint({"float16", "bfloat16"})
 
 
 def _given(noise: Sequence[np.ndarray], specs: Sequence[Any], low: float, high: float) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 from fullyconv import _keras
 from fullyconv.answers import apart_at_window
 from fullyconv.classifier_weights import in_words
-from fullyconv.entering import Reached, Window, entered, rank, reached
+from fullyconv.entering import Reached, Window, entering, rank, reached
 from fullyconv.errors import UnsupportedModelError, WeightsError, WindowError
 from fullyconv.inputs import whole_numbers
 from fullyconv.rules.rule import Arrange, describe_size
@@ -128,6 +128,7 @@ class _Fitting:
         self.pairs = [(name, target) for name, target in wanted if target is not None and target in self.targets]
         self.wrong += _asked_twice(self.pairs)
         self.reached = reached(fcn, self.window, {id(layer): name for name, layer in self.targets.items()})
+        self.entering = entering(fcn, self.window) if source.window else None  # only a classifier's maps are known
         self.notes: list[str] = []
         self.assumed: list[str] = []
         self.taken: dict[str, list[str]] = {}
@@ -255,7 +256,7 @@ class _Fitting:
         several, known = math.prod(size) > 1, self.source.flattened.get(name)
         if isinstance(known, str) and several:
             raise _Misfit(f"what {name} was flattened from is not known: {known}")
-        enters, stride = entered(layer, self.fcn, self.window) if self.window is not None else (None, ())
+        enters, stride = self.entering.into(layer) if self.entering else (None, ())
         move = known.read_by(enters, shape) if isinstance(known, Flattened) else Arrange(None, shape)
         if isinstance(known, Flattened) and move is None:
             covered = describe_size(known.size)

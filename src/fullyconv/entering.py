@@ -16,7 +16,7 @@ import numpy as np
 
 from fullyconv import _keras
 from fullyconv.errors import WindowError
-from fullyconv.geometry import Axis
+from fullyconv.geometry import Axis, Number
 from fullyconv.inputs import channels_first, whole_numbers
 from fullyconv.rules import RULES
 from fullyconv.rules.places import OfPlaces
@@ -71,6 +71,11 @@ class Entering(Walk):
         """The same walk, walked."""
         self.maps()
         return self
+
+    def into(self, layer: Any) -> tuple[Map | None, tuple[Number, ...]]:
+        """The map that enters a layer, and its stride; empty where that is not known."""
+        given = self.entering.get(id(layer), [None])[0]
+        return given, tuple(axis.stride for axis in given.axes) if given and not self.begun else ()
 
     def visit(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         """What stands for the outputs of one call."""
@@ -166,11 +171,10 @@ def rank(model: keras.Model) -> int:
     return max(len(tensor.shape) for tensor in keras.tree.flatten(_keras.input_structure(model))) - 2
 
 
-def entered(layer: Any, model: keras.Model, window: Window) -> tuple[Map | None, tuple[Any, ...]]:
-    """The map that enters a layer of a network at the window, and its stride; empty where that is not known."""
+def entering(model: keras.Model, window: Window) -> Entering:
+    """The walk over a network at the window, as far as the window goes."""
     opened = any(None in tensor.shape[1:] for tensor in keras.tree.flatten(_keras.input_structure(model)))
     found = Entering(model, window if opened else None)
-    with suppress(WindowError):  # behind the layer, where the window is too small for the rest
+    with suppress(WindowError):  # nothing is left of the window at some layer, which others may not depend on
         found.follow()
-    given = found.entering.get(id(layer), [None])[0]
-    return given, tuple(axis.stride for axis in given.axes) if given and not found.begun else ()
+    return found

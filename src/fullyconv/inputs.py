@@ -13,8 +13,8 @@ from fullyconv import _keras
 from fullyconv.errors import GeometryError, InputTooSmallError, UnsupportedModelError, WindowError
 from fullyconv.geometry import Axis
 from fullyconv.rules import RULES
-from fullyconv.rules.enlarging import ENLARGING
 from fullyconv.rules.rule import Map, Recipe, dropped
+from fullyconv.rules.unconverted import UNCONVERTED
 
 
 def integers(
@@ -150,13 +150,13 @@ def window_of(model: Any, window: int | Sequence[int] | None = None) -> tuple[in
 
 def channels_first(model: Any) -> bool:
     """Whether the model's images have their channels first, by the first layer that says so."""
-    turned = False
+    turned, rules = False, {**RULES, **UNCONVERTED}
     for _, operation in _keras.operations_of(model):
         if isinstance(operation, keras.layers.Permute):
             turned ^= _turns(operation.dims)
         if isinstance(operation, _keras.numpy_operations.Transpose):
             turned ^= operation.axes is None or _turns([a % len(operation.axes) for a in operation.axes][1:])
-        reads_maps = _keras.rule_for(operation, {**RULES, **ENLARGING}) not in (None, dropped)
+        reads_maps = _keras.rule_for(operation, rules) not in (None, dropped)
         if reads_maps and hasattr(operation, "data_format"):
             return (operation.data_format == "channels_first") != turned
     return keras.config.image_data_format() == "channels_first"

@@ -15,8 +15,8 @@ from fullyconv.convert import FullyConv
 from fullyconv.layer_geometry import Branch, Geometry, LayerGeometry
 from fullyconv.plan import CONTEXTS, lattice
 from fullyconv.rules.conv import each
-from fullyconv.rules.enlarging import ENLARGING, REMARKS
 from fullyconv.rules.rule import Map
+from fullyconv.rules.unconverted import REMARKS, UNCONVERTED
 from fullyconv.walk import Refused, Walk
 
 
@@ -119,7 +119,7 @@ def geometry(
     if isinstance(model, FullyConv):
         model, window, context, pool = model.model, model.window, "global", "global"
     names = (skip,) if isinstance(skip, str) else tuple(skip or ())
-    known = {**ENLARGING, **(rules or {})}
+    known = {**UNCONVERTED, **(rules or {})}
     options = {"window": window, "pool": pool, "context": context, "rules": known, "until": None, "skip": names}
     options["head"] = "convolution"
     survey = _surveyed(model, options)

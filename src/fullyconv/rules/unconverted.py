@@ -71,7 +71,7 @@ def _moved(x: Map, site: Site, axes: tuple[Axis, ...]) -> Map:
     return x.then(Recipe(None), shape=site.shape, size=size, channels=channels, axes=axes, dtype=site.dtype)
 
 
-ENLARGING: dict[type, Rule] = {
+UNCONVERTED: dict[type, Rule] = {
     layers.CenterCrop: center_crop,
     layers.Conv1DTranspose: transposed,
     layers.Conv2DTranspose: transposed,
