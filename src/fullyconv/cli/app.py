@@ -133,8 +133,6 @@ def prepare() -> None:
         )
         os.environ[backend.VARIABLE] = "openvino"
     backend.require()
-    if (backend.chosen() or backend.configured()) != "tensorflow":
-        sys.modules["tensorflow"] = None  # type: ignore[assignment]  # Keras imports it to save, at 2 s and 4 lines
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore")
     with no_stderr():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -43,8 +42,6 @@ def export(
 
     check_target(output, format)
     network = source.converted(options)
-    if sys.modules.get("tensorflow", network) is None:
-        del sys.modules["tensorflow"]  # the command keeps it out, but Keras writes a SavedModel with it on jax
     with no_stderr():  # what exporters print; what they raise is told
         written = fullyconv.export(network, output, format)
     typer.echo(written)
