@@ -15,9 +15,9 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
-import openvino as ov
 
 from fullyconv import _openvino, engine
+from fullyconv._device import core
 
 NETS = ["VGG16:512", "ResNet50:1024", "MobileNetV2:1024", "EfficientNetB0:1024"]
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
@@ -38,7 +38,7 @@ def main() -> None:
 
 def cpu() -> str:
     """The processor, as OpenVINO names it."""
-    return str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME"))
+    return str(core().get_property("CPU", "FULL_DEVICE_NAME"))
 
 
 def measure(name: str, size: int, runs: int) -> dict[str, object]:

@@ -14,6 +14,7 @@ import numpy as np
 import fullyconv
 import memory
 from fullyconv import _openvino
+from fullyconv._device import core
 from measuring.judging import judged
 from measuring.networks import batches, image, network
 from measuring.timing import Timed, clocked, digits, each, interleaved, ratios, spread
@@ -72,10 +73,8 @@ def _whole(name: str, data_format: str) -> keras.Model:
 
 def by_openvino(model: keras.Model, x: np.ndarray) -> Callable[[], np.ndarray]:
     """The graph as Keras traces it, compiled for one shape and called through OpenVINO's own request."""
-    import openvino as ov  # noqa: PLC0415  the other backends are measured without it
-
     graph, _ = _openvino.trace(model, model.inputs, model.input, [x.shape])
-    request = ov.Core().compile_model(graph, "CPU", EXACT).create_infer_request()
+    request = core().compile_model(graph, "CPU", EXACT).create_infer_request()
     return lambda: request.infer([x])[0]
 
 

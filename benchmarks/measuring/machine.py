@@ -8,6 +8,8 @@ from importlib import metadata
 
 import psutil
 
+from fullyconv._device import core
+
 PACKAGES = (
     *("fullyconv", "jax", "keras", "keras-hub", "monai", "numpy", "onnxruntime", "openvino", "tensorflow-cpu"),
     "torch",
@@ -16,9 +18,7 @@ PACKAGES = (
 
 def machine() -> str:
     """The machine in words: processor, cores, memory."""
-    import openvino as ov  # noqa: PLC0415  a benchmark without it should fail late
-
-    cpu = str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME"))
+    cpu = str(core().get_property("CPU", "FULL_DEVICE_NAME"))
     cores = len(os.sched_getaffinity(0))
     return f"{cpu}, {cores} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB of memory, shared with other work"
 

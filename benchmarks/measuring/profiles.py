@@ -10,6 +10,7 @@ import openvino as ov
 
 import fullyconv
 from fullyconv import _openvino
+from fullyconv._device import core
 from measuring.figures import EXACT
 from measuring.networks import image, network
 from measuring.timing import digits, spread
@@ -41,7 +42,7 @@ def profile(name: str, size: int, rounds: int) -> dict[str, Any]:
 
 def _request(model: keras.Model, shape: tuple[int, ...]) -> ov.InferRequest:
     graph, _ = _openvino.trace(model, model.inputs, model.input, [shape])
-    return ov.Core().compile_model(_openvino.lower(graph), "CPU", COUNTED).create_infer_request()
+    return core().compile_model(_openvino.lower(graph), "CPU", COUNTED).create_infer_request()
 
 
 def _times(request: ov.InferRequest, x: Any) -> Counter[str]:

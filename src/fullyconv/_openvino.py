@@ -11,6 +11,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset16 as ops
 
+from fullyconv._device import core
 from fullyconv._layout import constant, integers, rank_of, rewire, sink_transposes
 from fullyconv._layout_rules import RULES
 
@@ -87,7 +88,7 @@ def shield_reductions(graph: ov.Model) -> None:
 def compiled(graph: ov.Model, structure: Any, config: dict[str, Any]) -> Callable[[list[np.ndarray]], Any]:
     """A callable from flat arrays to arrays in `structure`."""
     _name(graph)
-    executable = ov.Core().compile_model(graph, "CPU", config)
+    executable = core().compile_model(graph, "CPU", config)
 
     def run(arrays: list[np.ndarray]) -> Any:
         return keras.tree.pack_sequence_as(structure, list(executable(arrays).to_tuple()))

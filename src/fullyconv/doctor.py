@@ -17,6 +17,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 from fullyconv import backend
+from fullyconv._device import core
 
 # What may provide a backend's module, the usual package first.
 PROVIDERS = {
@@ -182,10 +183,9 @@ def _backends() -> Iterator[str]:
 def _devices() -> str:
     """OpenVINO's devices, or what is wrong with it."""
     try:
-        import openvino as ov  # noqa: PLC0415  it may be broken
-
-        core = ov.Core()
-        found = [f"{name} ({core.get_property(name, 'FULL_DEVICE_NAME').strip()})" for name in core.available_devices]
+        found = [
+            f"{name} ({core().get_property(name, 'FULL_DEVICE_NAME').strip()})" for name in core().available_devices
+        ]
     except Exception as error:  # noqa: BLE001  whatever it is, that is the diagnosis
         return f"{BROKEN}{type(error).__name__}: {error}".splitlines()[0]
     return f"the engine's; devices: {', '.join(found)}"

@@ -31,6 +31,7 @@ import keras
 import numpy as np
 
 from fullyconv import _keras
+from fullyconv._device import core
 from fullyconv.engine import openvino_graph
 
 Arrays = list[np.ndarray]
@@ -141,9 +142,7 @@ def _onnx_of_torch(model: keras.Model, path: Path, example: Example) -> None:
 
 
 def _openvino_file(path: Path, _: keras.Model) -> Run:
-    import openvino as ov  # noqa: PLC0415  as above
-
-    compiled = ov.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda arrays: list(compiled(arrays).to_tuple())
 
 
