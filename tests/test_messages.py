@@ -140,7 +140,9 @@ def test_places_where_nothing_can_be_saved(tmp_path: Path):
     )
     for call, name in ((fcn.save, "fcn.keras"), (lambda path: save(fcn, path), "fcn.weights.h5")):
         target = tmp_path / "no" / name
-        assert said(fullyconv.OutputError, call, target) == f"Cannot write {target}: No such file or directory."
+        assert said(fullyconv.OutputError, call, target) == (
+            f"'{target}' cannot be written: there is no folder '{tmp_path}/no'."
+        )
 
 
 # ------------------------------------------------------------------------------------------ pictures, pages, the demo

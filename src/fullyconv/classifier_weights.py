@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ import keras
 from fullyconv import _keras, _saved
 from fullyconv.convert import FullyConv, convert
 from fullyconv.errors import ModelFileError, OutputError, WeightsError
-from fullyconv.files import check_not_read
+from fullyconv.files import check_not_read, written_whole
 from fullyconv.model_files import open_model
 from fullyconv.plan import plan
 from fullyconv.walk import unique_names
@@ -73,13 +72,8 @@ def save(fcn: FullyConv, target: Path) -> None:
     if target.suffix == ".keras":
         fcn.save(target)
         return
-    try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fullyconv-") as folder:
-            draft = Path(folder) / target.name
-            fcn.model.save_weights(draft)
-            draft.replace(target)
-    except OSError as error:
-        raise OutputError(f"Cannot write {target}: {error.strerror or error}.") from error
+    with written_whole(target) as draft:
+        fcn.model.save_weights(draft)
 
 
 def with_weights(classifier: keras.Model, weights: str | Path) -> keras.Model:

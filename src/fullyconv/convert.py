@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from fullyconv import _keras
 from fullyconv.cost import Cost, Size, cost
 from fullyconv.engine import Compiled, compile
 from fullyconv.errors import GeometryError, InputTooSmallError, ModelFileError, OutputError, WindowError
+from fullyconv.files import written_whole
 from fullyconv.geometry import Grid
 from fullyconv.inputs import image_size, whole_numbers, window_of
 from fullyconv.model_files import read_model
@@ -260,15 +260,10 @@ class FullyConv:
             raise OutputError(
                 f"Cannot save to {target}: the file must end in .keras, which keeps graphs of operations."
             )
-        try:
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fullyconv-") as folder:
-                draft = Path(folder) / target.name
-                self.model.save(draft)
-                with zipfile.ZipFile(draft, "a") as archive:
-                    archive.writestr(MEMBER, json.dumps(self._facts()))
-                draft.replace(target)
-        except OSError as error:
-            raise OutputError(f"Cannot write {target}: {error.strerror or error}.") from error
+        with written_whole(target) as draft:
+            self.model.save(draft)
+            with zipfile.ZipFile(draft, "a") as archive:
+                archive.writestr(MEMBER, json.dumps(self._facts()))
 
     def _facts(self) -> dict[str, Any]:
         reasons = [[grid.exactness, grid.reasons] for grid in keras.tree.flatten(self.grids)]

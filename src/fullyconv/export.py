@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from fullyconv import _keras, backend
 from fullyconv.convert import FullyConv
 from fullyconv.engine import compile
 from fullyconv.errors import ExportError, OutputError, UnsupportedModelError, VerificationError, WindowError
+from fullyconv.files import written_whole
 from fullyconv.formats import FORMATS, Example, Way
 from fullyconv.inputs import channels_first
 from fullyconv.verify import tolerance_of
@@ -131,16 +131,10 @@ def export(
     target = Path(path)
     kind, way = check_target(target, format)
     batches = [_images(network, size, SCALES[:1]), _images(network, size, SCALES, more=3)]
-    try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fullyconv-") as folder:
-            draft = Path(folder) / target.name
-            _write(network, kind, way, draft, target, partial(_images, network, size, SCALES[:2], max(size, default=0)))
-            allowed = ALLOWANCE * tolerance_of(network)
-            checks = _checked(network, kind, draft, target, batches, allowed)
-            for part in sorted(draft.parent.iterdir()):  # .bin before .xml, which names it
-                part.replace(target.parent / part.name)
-    except OSError as error:
-        raise OutputError(f"Cannot write {target}: {error.strerror or error}.") from error
+    with written_whole(target) as draft:
+        _write(network, kind, way, draft, target, partial(_images, network, size, SCALES[:2], max(size, default=0)))
+        allowed = ALLOWANCE * tolerance_of(network)
+        checks = _checked(network, kind, draft, target, batches, allowed)
     return Exported(target, kind, checks, allowed, FORMATS[kind].hint)
 
 

@@ -1,19 +1,32 @@
-"""Files written whole or not at all: under a temporary name beside the target, then renamed."""
+"""Files written whole or not at all: in a temporary folder beside the target, then moved. And files that are read."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fullyconv.errors import OutputError
+from fullyconv.errors import FullyConvError, OutputError
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary name beside `path`: what is written there replaces it at the end, and is removed on a failure.
+    """A place beside `path`, under the same name in a new folder: what is written there replaces it at the end.
+
+    The folder's name cannot be guessed, and nobody else can enter it. What lies in it besides the file, such as the
+    `.bin` of an `.xml`, is moved along. Whatever happens, the folder is removed. Where `path` is a link, the link is
+    replaced, and not what it leads to.
 
     Args:
         path: Where the result belongs: a file, or a folder whose name ends in `.zarr`.
@@ -22,17 +35,41 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         OutputError: It cannot be written there. What was there before stays.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
     try:
         _check_place(target)
-        yield temporary
-        _put(temporary, target)
+        with _folder_beside(target) as folder:
+            yield folder / target.name
+            for part in sorted(folder.iterdir(), key=lambda part: part.name == target.name):  # the rest before the file
+                _put(part, target.parent / part.name)
+    except FullyConvError:
+        raise
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise OutputError(f"{str(target)!r} cannot be written: {reason[:1].lower() + reason[1:]}.") from None
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            _remove(temporary)
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise OutputError(
+            f"{str(target)!r} cannot be written: {reason[:1].lower() + reason[1:].rstrip('.')}."
+        ) from None
+
+
+def check_regular(path: Path, error: type[FullyConvError], what: str) -> None:
+    """Refuse to read from what is not a file, such as a named pipe, which would be waited for without end.
+
+    Nothing is opened. A path that leads nowhere is let through: opening it says why.
+
+    Args:
+        path: What is to be read.
+        error: The error to raise.
+        what: What it should be: "a picture".
+
+    Raises:
+        FullyConvError: It is a folder, a named pipe, a socket or a device; in the class that was given.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "not a file")
+        raise error(f"{str(path)!r} is {kind}, not {what}; give a file.")
 
 
 def check_not_read(path: Path, reads: Iterable[str | os.PathLike[str] | None]) -> None:
@@ -77,14 +114,22 @@ def _check_place(target: Path) -> None:
         raise FileNotFoundError(0, f"there is no folder {str(target.parent)!r}")
 
 
-def _put(temporary: Path, target: Path) -> None:
-    if target.is_dir():
-        shutil.rmtree(target)
-    temporary.replace(target)
+@contextlib.contextmanager
+def _folder_beside(target: Path) -> Iterator[Path]:
+    """A new folder that is gone in the end; on Windows too, where a file that is still open cannot be removed."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fullyconv-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+def _put(part: Path, target: Path) -> None:
+    """Move what was written to its place; a folder that was there makes room, and comes back on a failure."""
+    if not part.is_dir() or not os.path.lexists(target):
+        part.replace(target)
+        return
+    with _folder_beside(target) as aside:
+        old = target.rename(aside / target.name)
+        try:
+            part.replace(target)
+        except BaseException:
+            old.rename(target)
+            raise
