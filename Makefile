@@ -29,7 +29,7 @@ help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
 
 demo: $(STAMP_DEMO) ## Convert a trained EfficientNet-Lite0 and draw heat maps of three photos
-	$(BIN)/fullyconv demo -o $(DEMO_FOLDER)
+	$(BIN)/fullyconv demo --overwrite -o $(DEMO_FOLDER)
 
 # The full suite on OpenVINO and on JAX; on PyTorch and TensorFlow the part that compares their numbers; then the command
 # as users run it. All four are imported first: one that is missing stops the run, it skips nothing.

@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
         return replace(part, to)
 
     def write() -> None:
-        with written_whole(target) as draft:
+        with written_whole(target, overwrite=True) as draft:
             draft.mkdir()
             (draft / "zarr.json").write_text("new")
 

@@ -60,8 +60,8 @@ def read(path) -> tuple[np.ndarray, dict]:
 
 @pytest.mark.parametrize("name", ["m.npz", "m.tif", "m.tiff", "m.zarr"])
 def test_values_and_grid_come_back(drawn, tmp_path, name):
-    for _ in range(2):  # the second replaces the first
-        drawn.save_map(tmp_path / name)
+    for again in (False, True):  # the second replaces the first
+        drawn.save_map(tmp_path / name, overwrite=again)
         assert [path.name for path in tmp_path.iterdir()] == [name]
     values, facts = read(tmp_path / name)
     np.testing.assert_array_equal(values, drawn.map)

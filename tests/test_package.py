@@ -23,7 +23,7 @@ ROOT = PACKAGE.parents[1]
 # A module imports only modules above it.
 ORDER = [
     *("errors", "backend", "_device", "doctor", "_lazy", "__init__"),
-    *("files", "geometry", "units", "model_files", "_composite", "_keras", "_saved"),
+    *("files", "outputs", "geometry", "units", "model_files", "_composite", "_keras", "_saved"),
     *("rules.rule", "rules.order", "rules.places", "rules.fragments", "rules.conv"),
     *("rules.pool", "rules.flatten", "rules.pointwise", "rules.dense", "rules.normalization", "rules.merge"),
     *("rules.channels", "rules.unconverted", "rules"),
@@ -37,7 +37,16 @@ ORDER = [
     *("placement", "detections", "map_files", "reading", "heatmap", "error_map"),
     *("field_picture", "layer_geometry", "receptive"),
     *("report", "comparison", "page.markup", "page.embedded", "page.figures", "page.sections", "page", "demo"),
-    *("cli.app", "cli.options", "cli.targets", "cli.conversion", "cli.pictures", "cli.restoration", "cli.reporting"),
+    *(
+        "cli.process",
+        "cli.app",
+        "cli.options",
+        "cli.targets",
+        "cli.conversion",
+        "cli.pictures",
+        "cli.restoration",
+        "cli.reporting",
+    ),
     *("cli.geometry", "cli.tools"),
     *("cli", "__main__"),
 ]

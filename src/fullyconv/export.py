@@ -19,6 +19,7 @@ from fullyconv.errors import ExportError, OutputError, UnsupportedModelError, Ve
 from fullyconv.files import written_whole
 from fullyconv.formats import FORMATS, Example, Way
 from fullyconv.inputs import channels_first
+from fullyconv.outputs import SAVED_MODEL, check_free, check_place
 from fullyconv.verify import tolerance_of
 
 # How much more than a conversion a file may differ: what is compared is the outputs, and another runtime's order of
@@ -84,6 +85,7 @@ def export(
     format: str | None = None,
     *,
     window: int | Sequence[int] | None = None,
+    overwrite: bool = False,
 ) -> Exported:
     """A file of the network for another runtime, for images of any size, once it has been seen to give the same.
 
@@ -104,9 +106,10 @@ def export(
 
     Args:
         model: A converted network, or any Keras model that has a graph.
-        path: What to write. Its parent folder must exist; an older file is replaced, an older folder is not.
+        path: What to write. Its parent folder must exist; a file of this name is replaced.
         format: One of the table's; by default what the ending of the path says.
         window: A spatial size that a `keras.Model` of open sizes can take. A `FullyConv` has its own.
+        overwrite: Whether the `.bin` beside an `.xml`, and the folder of a SavedModel, are replaced too.
 
     Returns:
         An `Exported`, with the errors that were measured.
@@ -130,8 +133,12 @@ def export(
     size = _window(network, model.window if isinstance(model, FullyConv) else window)
     target = Path(path)
     kind, way = check_target(target, format)
+    if kind == "tf_saved_model":
+        check_free(target, overwrite, folder=SAVED_MODEL)
+    elif kind == "openvino":
+        check_free(target.with_suffix(".bin"), overwrite)
     batches = [_images(network, size, SCALES[:1]), _images(network, size, SCALES, more=3)]
-    with written_whole(target) as draft:
+    with written_whole(target, overwrite) as draft:
         _write(network, kind, way, draft, target, partial(_images, network, size, SCALES[:2], max(size, default=0)))
         allowed = ALLOWANCE * tolerance_of(network)
         checks = _checked(network, kind, draft, target, batches, allowed)
@@ -180,10 +187,9 @@ def _check_place(target: Path, kind: str) -> None:
     ending = FORMATS[kind].ending
     if ending and target.suffix.lower() != ending:
         raise OutputError(f"'{target}' cannot be written as {kind}: its name must end in {ending}.")
-    if not target.parent.is_dir():
-        raise OutputError(f"'{target}' cannot be written: there is no folder '{target.parent}'.\nCreate it first.")
-    if target.is_dir() or (not ending and target.exists()):
-        raise OutputError(f"'{target}' cannot be written: it is there already.\nGive another name, or remove it.")
+    check_place(target)
+    if ending and target.is_dir():
+        raise OutputError(f"'{target}' cannot be written: it is a folder.")
 
 
 def _way(kind: str, target: Path) -> Way:

@@ -12,6 +12,7 @@ from pathlib import Path
 from fullyconv.errors import FullyConvError, OutputError
 
 _KINDS = {
+    stat.S_IFREG: "a file",
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -21,7 +22,7 @@ _KINDS = {
 
 
 @contextlib.contextmanager
-def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+def written_whole(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
     """A place beside `path`, under the same name in a new folder: what is written there replaces it at the end.
 
     The folder's name cannot be guessed, and nobody else can enter it. What lies in it besides the file, such as the
@@ -29,18 +30,19 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     replaced, and not what it leads to.
 
     Args:
-        path: Where the result belongs: a file, or a folder whose name ends in `.zarr`.
+        path: Where the result belongs: a file, which replaces one that is there, or a folder.
+        overwrite: Whether a folder that is there is replaced too, and files that would lie beside it.
 
     Raises:
         OutputError: It cannot be written there. What was there before stays.
     """
     target = Path(path)
     try:
-        _check_place(target)
+        _check_place(target, overwrite)
         with _folder_beside(target) as folder:
             yield folder / target.name
             for part in sorted(folder.iterdir(), key=lambda part: part.name == target.name):  # the rest before the file
-                _put(part, target.parent / part.name)
+                _put(part, target.parent / part.name, overwrite or (part.name == target.name and not part.is_dir()))
     except FullyConvError:
         raise
     except (OSError, ValueError) as error:
@@ -68,8 +70,12 @@ def check_regular(path: Path, error: type[FullyConvError], what: str) -> None:
     except (OSError, ValueError):
         return
     if not stat.S_ISREG(mode):
-        kind = _KINDS.get(stat.S_IFMT(mode), "not a file")
-        raise error(f"{str(path)!r} is {kind}, not {what}; give a file.")
+        raise error(f"{str(path)!r} is {kind_of(mode)}, not {what}; give a file.")
+
+
+def kind_of(mode: int) -> str:
+    """What a path leads to, by the mode that `os.stat` returns: "a file", "a folder", "a named pipe", ..."""
+    return _KINDS.get(stat.S_IFMT(mode), "not a file")
 
 
 def check_not_read(path: Path, reads: Iterable[str | os.PathLike[str] | None]) -> None:
@@ -107,8 +113,8 @@ def is_path(source: str) -> bool:
     return path.exists() or bool(path.suffix) or len(path.parts) != 1
 
 
-def _check_place(target: Path) -> None:
-    if target.is_dir() and not (target.suffix == ".zarr" and (target / "zarr.json").exists()):
+def _check_place(target: Path, overwrite: bool) -> None:
+    if target.is_dir() and not overwrite:
         raise IsADirectoryError(0, "it is a folder")
     if not target.parent.is_dir():
         raise FileNotFoundError(0, f"there is no folder {str(target.parent)!r}")
@@ -121,8 +127,10 @@ def _folder_beside(target: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _put(part: Path, target: Path) -> None:
+def _put(part: Path, target: Path, overwrite: bool) -> None:
     """Move what was written to its place; a folder that was there makes room, and comes back on a failure."""
+    if not overwrite and os.path.lexists(target):
+        raise FileExistsError(0, f"{target.name!r} is there already")
     if not part.is_dir() or not os.path.lexists(target):
         part.replace(target)
         return

@@ -144,11 +144,15 @@ class Heatmap:
         """
         render.save(self.picture(), path)
 
-    def save_map(self, path: str | os.PathLike[str]) -> None:
+    def save_map(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the values of all classes, with where the cells lie: `.npz`, `.tif` or `.zarr`.
 
         What is in the file beside the values is what `fullyconv.map_files` lists: window, stride, offset, receptive
         field, exactness, labels, kind, name and size of the picture, and the notes.
+
+        Args:
+            path: The file, which replaces one that is there; its ending says which form.
+            overwrite: Whether a Zarr array, which is a folder, replaces one that this method wrote.
 
         Raises:
             OutputError: The ending is unknown, its package is missing, or it cannot be written there.
@@ -160,7 +164,7 @@ class Heatmap:
             "picture_size": list(self.image.shape[:2]),
             "notes": list(self.notes),
         }
-        map_files.save_map(path, self.map, facts)
+        map_files.save_map(path, self.map, facts, overwrite=overwrite)
 
     def save_detections(self, path: str | os.PathLike[str], threshold: float = 0.5, **options: Any) -> None:
         """Write the detections: `.csv`, `.json`, or `.geojson` with polygons in pixels.

@@ -9,6 +9,7 @@ file            the values                                    the rest
 from __future__ import annotations
 
 import importlib
+import json
 import os
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -19,6 +20,7 @@ import numpy as np
 
 from fullyconv.errors import OutputError
 from fullyconv.files import written_whole
+from fullyconv.outputs import Folder, check_free
 
 if TYPE_CHECKING:
     from fullyconv.geometry import Grid
@@ -55,19 +57,38 @@ def check_map_name(path: str | os.PathLike[str]) -> None:
         ) from None
 
 
-def save_map(path: str | os.PathLike[str], values: np.ndarray, facts: Mapping[str, Any]) -> None:
+def check_map_free(path: str | os.PathLike[str], overwrite: bool, option: str = "") -> None:
+    """Refuse a map that would replace what is there, unless that was asked for; and for Zarr, is a map of ours.
+
+    Args:
+        path: The file.
+        overwrite: Whether what is there is to be replaced.
+        option: The option of the command that gives the path.
+
+    Raises:
+        OutputError: It is refused.
+    """
+    check_free(Path(path), overwrite, option, _ZARR if Path(path).suffix.lower() == ".zarr" else None)
+
+
+def save_map(
+    path: str | os.PathLike[str], values: np.ndarray, facts: Mapping[str, Any], *, overwrite: bool = False
+) -> None:
     """Write a map, whole or not at all.
 
     Args:
-        path: The file; its ending says which form.
+        path: The file, which replaces one that is there; its ending says which form.
         values: The map `(rows, columns, classes)`.
         facts: What belongs to it, as values JSON has: the window, the stride, the names, ...
+        overwrite: Whether a Zarr array, which is a folder, replaces one that this function wrote.
 
     Raises:
         OutputError: The ending is unknown, the form's package is missing, or it cannot be written there.
     """
     check_map_name(path)
-    with written_whole(path) as temporary:
+    if Path(path).suffix.lower() == ".zarr":
+        check_map_free(path, overwrite)
+    with written_whole(path, overwrite) as temporary:
         _WRITERS[Path(path).suffix.lower()](temporary, values, facts)
 
 
@@ -95,7 +116,24 @@ def _write_tiff(path: Path, values: np.ndarray, facts: Mapping[str, Any]) -> Non
 def _write_zarr(path: Path, values: np.ndarray, facts: Mapping[str, Any]) -> None:
     import zarr  # noqa: PLC0415  an extra
 
-    zarr.create_array(str(path), data=values, attributes=dict(facts), dimension_names=("y", "x", "class"))
+    zarr.create_array(str(path), data=values, attributes=dict(facts), dimension_names=_DIMENSIONS, zarr_format=3)
+
+
+def _is_map(folder: Path) -> bool:
+    """Whether a folder is an array that was written here, and holds nothing else."""
+    if {part.name for part in folder.iterdir()} - {"zarr.json", "c"}:
+        return False
+    try:
+        array = json.loads((folder / "zarr.json").read_bytes())
+        ours = array["dimension_names"] == [*_DIMENSIONS] and set(array["attributes"]) >= _FACTS
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return ours and all(part.name.isdecimal() for part in (folder / "c").rglob("*"))
+
+
+_DIMENSIONS = ("y", "x", "class")
+_FACTS = {"window", "stride", "offset", "receptive_field", "exactness"}
+_ZARR = Folder(_is_map, "a map that fullyconv wrote")
 
 
 _WRITERS: dict[str, Callable[[Path, np.ndarray, Mapping[str, Any]], None]] = {

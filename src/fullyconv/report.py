@@ -45,6 +45,7 @@ IN_COMMANDS = (
     (r"The `(\w+)` argument takes", r"--\1 takes"),
     (r"\b([Ll])eave `?(window|like|stride)`? out", r"\1eave --\2 out"),
     (r"values='(\w+)'", r"--\1"),
+    (r"\boverwrite=True\b", "--overwrite"),
 )
 
 

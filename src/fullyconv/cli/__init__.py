@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from fullyconv.cli import (  # noqa: F401  # they add their commands
     conversion,
     geometry,
@@ -11,8 +13,14 @@ from fullyconv.cli import (  # noqa: F401  # they add their commands
     tools,
 )
 from fullyconv.cli.app import app
+from fullyconv.cli.process import StreamError, open_streams, say
 
 
 def main() -> None:
     """Run the command line."""
-    app(prog_name="fullyconv")
+    open_streams()
+    try:
+        app(prog_name="fullyconv")
+    except StreamError as error:
+        say(error.message)
+        sys.exit(error.exit_code)

@@ -1,8 +1,9 @@
 """The command `fullyconv`: its frame. Commands are functions made by `command`; each file beside this one has a few.
 
-Exit codes: 0 done, 1 it does not hold, is refused or cannot be read, 2 the command was misspelt. Errors are a few lines
-on stderr; `--debug` shows the traceback. A command checks what it is told as far as it can be without Keras, whose
-import takes seconds; then it calls `prepare`, which chooses the backend and imports it.
+Exit codes: 0 done, 1 it does not hold, is refused or cannot be read or written, 2 the command was misspelt; as shells
+count them 130, 143 and 129 stopped by SIGINT (Ctrl-C), SIGTERM and SIGHUP, and 141 nobody reads what it prints, as
+behind `| head`. Errors are a few lines on stderr; `--debug` shows the traceback. A command checks what it is told as far
+as it can be without Keras, whose import takes seconds; then it calls `prepare`, which chooses the backend and imports it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from fullyconv import backend, doctor, report
+from fullyconv.cli.process import StreamError, say, stoppable
 from fullyconv.errors import FullyConvError
 
 app = typer.Typer(
@@ -90,13 +92,19 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(*, debug: bool, **given: Any) -> None:
         try:
-            made = {name: g.make(**{option: given.pop(option) for option in g.options}) for name, g in groups.items()}
-            function(**made, **given)
+            with stoppable():
+                made = {
+                    name: g.make(**{option: given.pop(option) for option in g.options}) for name, g in groups.items()
+                }
+                function(**made, **given)
+        except (typer.Exit, typer.BadParameter):
+            raise
         except (Exception, KeyboardInterrupt) as error:
-            if debug or isinstance(error, typer.Exit | typer.BadParameter):
+            code, message = _end(error)
+            if debug and code == 1:
                 raise
-            typer.echo(_message(error), err=True)
-            raise typer.Exit(1) from None
+            say(message)
+            raise typer.Exit(code) from None
 
     options["debug"] = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in options.values()]
@@ -112,12 +120,19 @@ def _is_argument(parameter: inspect.Parameter) -> bool:
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
+def _end(error: BaseException) -> tuple[int, str]:
+    """The exit code after an error, and what to print."""
+    if isinstance(error, KeyboardInterrupt):
+        return getattr(error, "exit_code", 130), "Stopped."
+    if isinstance(error, StreamError):
+        return error.exit_code, error.message
+    return 1, _message(error)
+
+
 def _message(error: BaseException) -> str:
     """What to print for an error: its message, or for one nobody foresaw its first line and where to find more."""
     if isinstance(error, FullyConvError):
         return f"Error: {report.in_commands(str(error))}"
-    if isinstance(error, KeyboardInterrupt):
-        return "Stopped."
     first = (str(error).strip() or "no message").splitlines()[0][:200]
     return f"Error: {type(error).__name__}: {first}\nThis was not foreseen; --debug shows where it happened."
 

@@ -14,6 +14,7 @@ from fullyconv.cli.app import command, prepare
 from fullyconv.cli.options import (
     Classifier,
     Conversion,
+    Overwrite,
     Pixels,
     Size,
     check_labels,
@@ -42,6 +43,7 @@ def convert(
         typer.Option(metavar="FILE", help="The names of the classes, to travel in OUT: one a line, or JSON."),
     ] = None,
     pixels: Pixels = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Convert MODEL, verify the result against it, and write it.
 
@@ -52,7 +54,7 @@ def convert(
     from fullyconv.labels import read_labels
 
     ending = ".h5" if output.name.endswith(".weights.h5") else ".keras"
-    check_output(output, ending, reads=(source.name, weights, labels))
+    check_output(output, ending, reads=(source.name, weights, labels), overwrite=overwrite)
     names = read_labels(labels) if labels else None
     prepare()
     from fullyconv.classifier_weights import save
@@ -117,6 +119,7 @@ def verify(
     window: Annotated[
         Size | None, typer.Option(parser=parse_window, metavar="HxW", help="FCN's window, where its file lost it.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure whether FCN answers as MODEL does, and say so in words.
 
@@ -124,7 +127,9 @@ def verify(
     it does not hold.
     """
     if output:
-        check_output(output, ".png", ".jpg", ".jpeg", ".webp", reads=image or ())
+        check_output(
+            output, ".png", ".jpg", ".jpeg", ".webp", reads=(source.name, fcn, *(image or ())), overwrite=overwrite
+        )
     if output and len(image or ()) > 1:
         msg = f"-o draws the error on one picture, and {len(image or ())} were given with --image."
         raise typer.BadParameter(msg)

@@ -11,7 +11,7 @@ import typer
 import fullyconv
 from fullyconv import report
 from fullyconv.cli.app import command, prepare
-from fullyconv.cli.options import Cell, ClassifierOrNetwork, Context, Skip, Window, check_output, parse_cell
+from fullyconv.cli.options import Cell, ClassifierOrNetwork, Context, Overwrite, Skip, Window, check_output, parse_cell
 
 
 @command
@@ -34,6 +34,7 @@ def geometry(
     context: Context = "window",
     skip: Skip = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Say where the cells of every layer of MODEL lie.
 
@@ -49,7 +50,7 @@ def geometry(
 
         find_pictures([image])
     if output is not None:
-        check_output(output, ".png", ".jpg", ".jpeg", ".webp", reads=(source.name, image))
+        check_output(output, ".png", ".jpg", ".jpeg", ".webp", reads=(source.name, image), overwrite=overwrite)
     prepare()
     found = fullyconv.geometry(source.without_weights().either(window), window=window, context=context, skip=skip or ())
     shown = found.only(layer) if layer else found

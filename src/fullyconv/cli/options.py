@@ -18,6 +18,7 @@ import fullyconv
 from fullyconv.cli.app import Group
 from fullyconv.errors import GeometryError, ModelFileError, OutputError
 from fullyconv.files import check_not_read, is_path
+from fullyconv.outputs import check_free, check_place, refuses_files
 
 if TYPE_CHECKING:
     import keras
@@ -287,17 +288,21 @@ def _pixels(
 Pixels = Annotated[Any, Group(_pixels)]
 
 
-def check_output(path: Path, *endings: str, reads: Iterable[str | Path | None] = ()) -> None:
-    """Refuse a file that could not be written, or is one of those that are read, before the work is done."""
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
+
+
+def check_output(
+    path: Path,
+    *endings: str,
+    reads: Iterable[str | Path | None] = (),
+    overwrite: bool = False,
+    option: str = "-o",
+) -> None:
+    """Refuse a file that could not be written, is one of those that are read, or is there already, before the work."""
     check_not_read(path, reads)
     check_ending(path, *endings)
-    if not path.parent.is_dir():
-        msg = f"'{path}' cannot be written: there is no folder '{path.parent}'.\nCreate it first."
-        raise OutputError(msg)
-    folder = path.is_dir() and path.suffix != ".zarr"
-    if folder or not os.access(path.parent, os.W_OK):
-        msg = f"'{path}' cannot be written: {'it is a folder' if folder else 'its folder is read-only'}."
-        raise OutputError(msg)
+    check_place(path)
+    check_free(path, overwrite, option)
 
 
 def check_ending(path: Path, *endings: str) -> None:
@@ -311,10 +316,11 @@ def check_ending(path: Path, *endings: str) -> None:
 
 def check_folder(path: Path, option: str) -> None:
     """Refuse a folder that could not be made, or written to, before the work is done; make nothing."""
-    there = next(folder for folder in (path, *path.parents) if folder.exists())
-    kind = "a file" if not there.is_dir() else "read-only"
-    if kind == "a file" or not os.access(there, os.W_OK):
-        msg = f"The folder '{path}' cannot be used: '{there}' is {kind}.\nGive another place with {option}."
+    there = next((folder for folder in (path, *path.parents) if os.path.lexists(folder)), Path())
+    reason = refuses_files(there)
+    if reason:
+        wrong = f"no file can be made in '{there}' ({reason})" if there.is_dir() else f"'{there}' is a file"
+        msg = f"The folder '{path}' cannot be used: {wrong}.\nGive another place with {option}."
         raise OutputError(msg)
 
 

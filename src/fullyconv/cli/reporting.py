@@ -9,7 +9,7 @@ import typer
 
 import fullyconv
 from fullyconv.cli.app import command, prepare
-from fullyconv.cli.options import Classifier, Conversion, Pixels, check_labels, check_output
+from fullyconv.cli.options import Classifier, Conversion, Overwrite, Pixels, check_labels, check_output
 
 
 @command
@@ -28,6 +28,7 @@ def report(
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The names of the classes: one a line, or a JSON list.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write what MODEL sees in IMAGE, and what converting it does, as one HTML page.
 
@@ -36,7 +37,7 @@ def report(
     """
     from fullyconv.labels import read_labels
 
-    check_output(output, ".html", ".htm", reads=(source.name, image, labels))
+    check_output(output, ".html", ".htm", reads=(source.name, image, labels), overwrite=overwrite)
     names = read_labels(labels) if labels else None
     prepare()
     planned = fullyconv.plan(source.classifier(), **options)

@@ -9,7 +9,7 @@ import typer
 
 import fullyconv
 from fullyconv.cli.app import command, prepare
-from fullyconv.cli.options import Size, Unsafe, check_output, load, parse_window
+from fullyconv.cli.options import Overwrite, Size, Unsafe, check_output, load, parse_window
 from fullyconv.errors import VerificationError
 
 
@@ -25,6 +25,7 @@ def classifier(
         Size | None, typer.Option(parser=parse_window, metavar="HxW", help="FCN's window, where its file lost it.")
     ] = None,
     unsafe: Unsafe = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make FCN the classifier again that it is at its window.
 
@@ -33,7 +34,7 @@ def classifier(
     """
     from fullyconv.files import written_whole
 
-    check_output(output, ".keras", reads=(fcn, like))
+    check_output(output, ".keras", reads=(fcn, like), overwrite=overwrite)
     prepare()
     from fullyconv.model_files import open_model
 

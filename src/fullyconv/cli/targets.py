@@ -15,6 +15,7 @@ import typer
 from fullyconv.cli.options import check_ending, check_folder, check_output
 from fullyconv.errors import OutputError
 from fullyconv.files import make_folder
+from fullyconv.outputs import check_free, check_place
 
 if TYPE_CHECKING:
     from fullyconv.heatmap import Heatmap
@@ -38,6 +39,7 @@ class Targets:
         detections: The file of the detections in all pictures.
         maps: The file of the map; `{name}` in it becomes the picture's name.
         reads: Files that are read besides the pictures.
+        overwrite: Whether what is there already is replaced.
     """
 
     pictures: Sequence[Path]
@@ -46,6 +48,7 @@ class Targets:
     detections: Path | None
     maps: Path | None
     reads: Sequence[str | Path | None] = ()
+    overwrite: bool = False
 
     @cached_property
     def called(self) -> dict[Path, str]:
@@ -65,7 +68,7 @@ class Targets:
         if overlay:
             drawn.save(overlay)
         if values:
-            drawn.save_map(values)
+            drawn.save_map(values, overwrite=self.overwrite)
 
     def overlay(self, picture: Path) -> Path | None:
         """Where a picture's overlay goes."""
@@ -90,14 +93,26 @@ class Targets:
                 msg = f"'{path}' is one of the pictures that are read.\nGive another place with {option}."
                 raise OutputError(msg)
         if self.output and not self.several:
-            check_output(self.output, *_PICTURES)
+            check_output(self.output, *_PICTURES, overwrite=self.overwrite)
         if self.detections:
-            check_output(self.detections, *_DETECTIONS, reads=self.reads)
+            check_output(
+                self.detections, *_DETECTIONS, reads=self.reads, overwrite=self.overwrite, option="--detections"
+            )
         if self.maps:
             _check_map(self.maps, self.map(self.pictures[0]) or self.maps)
-        for picture in self.pictures:
-            for folder, option in self._folders(picture):
-                check_folder(folder, option)
+        for folder, option in {made: None for picture in self.pictures for made in self._folders(picture)}:
+            check_folder(folder, option)
+        for option, path in self._written():
+            self._check_free(option, path)
+
+    def _check_free(self, option: str, path: Path) -> None:
+        """Refuse what would replace something, unless that was asked for."""
+        if option == "-o":
+            check_free(path, self.overwrite, option)
+            return
+        from fullyconv.map_files import check_map_free
+
+        check_map_free(path, self.overwrite, option)
 
     def _check_number(self) -> None:
         """Refuse one file for several pictures."""
@@ -144,6 +159,7 @@ def targets(
     detections: Path | None,
     maps: Path | None,
     reads: Sequence[str | Path | None] = (),
+    overwrite: bool = False,
 ) -> Targets:
     """What is read and written, checked; what globs match besides pictures is printed.
 
@@ -153,6 +169,7 @@ def targets(
         detections: The file of detections.
         maps: The file of the map.
         reads: Files that are read besides the pictures.
+        overwrite: Whether what is there already is replaced.
 
     Raises:
         ImageError: There are no such pictures.
@@ -166,7 +183,7 @@ def targets(
     notes: list[str] = []
     pictures = find_pictures(given, notes=notes)
     several = pictures != [Path(given[0])] or (output is not None and output.is_dir())
-    found = Targets(pictures, several, output, detections, maps, reads)
+    found = Targets(pictures, several, output, detections, maps, reads, overwrite)
     found.check()
     for note in notes:
         typer.echo(note)
@@ -182,8 +199,7 @@ def _check_map(given: Path, path: Path) -> None:
     """Refuse a map, or one for each picture where `{name}` is given, that cannot be written."""
     from fullyconv.map_files import check_map_name
 
-    if "{name}" in str(given):
-        check_ending(path, *_MAPS)
-    else:
-        check_output(path, *_MAPS)
+    check_ending(path, *_MAPS)
+    if "{name}" not in str(given):
+        check_place(path)
     check_map_name(path)

@@ -9,8 +9,10 @@ import typer
 
 import fullyconv
 from fullyconv import doctor as diagnosis
-from fullyconv.cli.app import app, command, no_stderr, prepare
-from fullyconv.cli.options import ClassifierOrNetwork, Conversion
+from fullyconv.cli.app import command, no_stderr, prepare
+from fullyconv.cli.options import ClassifierOrNetwork, Conversion, Overwrite
+from fullyconv.files import check_not_read
+from fullyconv.outputs import SAVED_MODEL, check_free, check_place
 
 
 @command
@@ -24,6 +26,7 @@ def export(
         Literal["onnx", "openvino", "litert", "tf_saved_model"] | None,
         typer.Option(help="By default what OUT ends in: .onnx, .xml (openvino) or .tflite (litert)."),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write the converted network for another runtime.
 
@@ -37,19 +40,24 @@ def export(
       litert           OUT.tflite         tensorflow
       tf_saved_model   a folder           tensorflow, jax
     """  # noqa: D301  # the backspace is meant: it keeps the lines apart
+    check_not_read(output, [source.name])
+    check_place(output)
+    check_free(output, overwrite, "-o", SAVED_MODEL if format == "tf_saved_model" else None)
+    if output.suffix == ".xml":
+        check_free(output.with_suffix(".bin"), overwrite, "-o")
     prepare()
     from fullyconv.export import check_target
 
     check_target(output, format)
     network = source.converted(options)
     with no_stderr():  # what exporters print; what they raise is told
-        written = fullyconv.export(network, output, format)
+        written = fullyconv.export(network, output, format, overwrite=overwrite)
     typer.echo(written)
     size = sum(path.stat().st_size for path in written.files)
     typer.echo(f"Wrote {output} ({size / 1e6:,.1f} MB).")
 
 
-@app.command()
+@command
 def doctor(
     start: Annotated[
         bool, typer.Option("--start", help="Start Keras on that backend too, which takes seconds: does it work?")
