@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 import fullyconv
 from fullyconv import report
 from fullyconv.cli import app
+from fullyconv.cli.pictures import DEMO_FILES
 
 
 def small(activation: str = "softmax") -> keras.Model:
@@ -91,9 +92,11 @@ def test_convert_verifies_and_writes_a_plain_model(folder: Path):
     assert table[-1].startswith("Wrote fcn.keras (")
 
 
-def test_convert_replaces_an_older_file(folder: Path):
+def test_convert_replaces_an_older_file_where_it_is_told_to(folder: Path):
     Path("fcn.keras").write_text("older")
-    assert run("convert", "small.keras", "-o", "fcn.keras").exit_code == 0
+    assert run("convert", "small.keras", "-o", "fcn.keras").exit_code == 1
+    assert Path("fcn.keras").read_text() == "older"
+    assert run("convert", "small.keras", "-o", "fcn.keras", "--overwrite").exit_code == 0
     assert fullyconv.load("fcn.keras").window == (12, 10)
 
 
@@ -383,7 +386,7 @@ def test_heatmap_of_denser_maps(folder: Path):
     best = fullyconv.convert(small(), stride=1).predict(pixels.astype("float32")).max()
     assert f"{best:8.4f}  class " in done.stdout
     fullyconv.convert(small()).save("fcn.keras")
-    assert failure("heatmap", "fcn.keras", "photo.png", "-o", "map.png", "--stride", "1") == (
+    assert failure("heatmap", "fcn.keras", "photo.png", "-o", "other.png", "--stride", "1") == (
         "Error: 'fcn.keras' is converted already: --stride comes too late.\nGive the classifier, or no --stride."
     )
 
@@ -488,7 +491,7 @@ def test_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(fullyconv, "plan", stop)
-    assert failure("plan", "small.keras") == "Stopped."
+    assert failure("plan", "small.keras", code=130) == "Stopped."
 
 
 @pytest.mark.once
@@ -525,7 +528,7 @@ def test_demo(folder: Path):
     done = run("demo", "-o", "out")
     assert done.exit_code == 0, done.stderr
     pictures = {"coffee.png", "chelsea.png", "camera.png"}
-    assert files(folder / "out") == pictures | {"report.html", "efficientnet_lite0.keras"}
+    assert files(folder / "out") == pictures | {"report.html", "efficientnet_lite0.keras"} == set(DEMO_FILES)
     assert "<title>efficientnet_lite0 on coffee.png</title>" in Path("out/report.html").read_text("utf-8")
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if " ms " in line}
     assert set(rows) == {"coffee", "chelsea", "camera"}
@@ -537,7 +540,7 @@ def test_demo(folder: Path):
 def test_demo_where_it_cannot_write(folder: Path):
     Path("out").write_text("a file")
     assert failure("demo", "-o", "out") == (
-        "Error: The folder 'out' cannot be made: File exists.\nGive another one with -o."
+        "Error: The folder 'out' cannot be used: 'out' is a file.\nGive another place with -o."
     )
 
 

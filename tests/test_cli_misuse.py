@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import zarr
 from keras import layers
 from PIL import Image
 
@@ -39,6 +42,23 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "three.txt").write_text("ant\nbee\ncat\n")
     (folder / "four.txt").write_text("ant\nbee\ncat\ndog\n")
     (folder / "torn.keras").write_bytes((folder / "small.keras").read_bytes()[:500])
+    for name in (
+        "old.png",
+        "old.npz",
+        "old.csv",
+        "old.html",
+        "old.onnx",
+        "net.bin",
+        "out/photo.png",
+        "demo/report.html",
+    ):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("old")
+    zarr.create_group(folder / "group.zarr").create_array("mine", data=np.arange(3))
+    (folder / "saved").mkdir()
+    (folder / "saved" / "notes.txt").write_text("mine")
+    (folder / "link.png").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.png")
     return folder
 
 
@@ -57,6 +77,8 @@ LOST = (
     "tuned.keras does not say which window its network was made for: Keras saved it, which drops that, or it was never "
     "converted.\nGive the size it was trained on:  --window 224"
 )
+LONG = "a" * 300
+TOO_LONG = "file name too long.\nGive another name or place."
 THREE = "There are 3 labels for 4 classes; give one for each, in the model's order."
 
 # What is misspelt: told without Keras, with the usage, exit code 2.
@@ -81,6 +103,52 @@ MISSPELT = {
     ),
 }
 
+
+def there(name: str, option: str = "-o") -> str:
+    return f"'{name}' is there already.\nGive --overwrite to replace it, or another name with {option}."
+
+
+# What is there already is not replaced.
+THERE = {
+    "convert small.keras -o fcn.keras": there("fcn.keras"),
+    "classifier fcn.keras -o small.keras": there("small.keras"),
+    "report small.keras photo.png -o old.html": there("old.html"),
+    "verify small.keras fcn.keras -o old.png": there("old.png"),
+    "geometry small.keras --image photo.png -o old.png": there("old.png"),
+    "heatmap fcn.keras photo.png -o old.png": there("old.png"),
+    "heatmap fcn.keras photo.png -o link.png": there("link.png"),
+    "heatmap fcn.keras photo.png -o out": there("out/photo.png"),
+    "heatmap fcn.keras photo.png --map old.npz": there("old.npz", "--map"),
+    "heatmap fcn.keras photo.png --map group.zarr": there("group.zarr", "--map"),
+    "heatmap fcn.keras photo.png --detections old.csv": there("old.csv", "--detections"),
+    "export fcn.keras -o old.onnx": there("old.onnx"),
+    "export fcn.keras -o net.xml": there("net.bin"),
+    "export fcn.keras -o saved --format tf_saved_model": there("saved"),
+    "demo -o demo": there("demo/report.html"),
+    "heatmap fcn.keras photo.png --map group.zarr --overwrite": (
+        "'group.zarr' is not replaced: it is a folder that is not a map that fullyconv wrote, or holds more.\n"
+        "Give another name with --map."
+    ),
+    "export fcn.keras -o saved --format tf_saved_model --overwrite": (
+        "'saved' is not replaced: it is a folder that is not a SavedModel, or holds more.\nGive another name with -o."
+    ),
+    "heatmap fcn.keras photo.png -o pipe.png --overwrite": (
+        "'pipe.png' is not replaced: it is a named pipe.\nGive another name with -o."
+    ),
+}
+# Every command's output is tried before the work, and before Keras is imported.
+PLACES = {
+    "convert small.keras -o no/new.keras": "no/new.keras",
+    "classifier fcn.keras -o no/new.keras": "no/new.keras",
+    "report small.keras photo.png -o no/r.html": "no/r.html",
+    "verify small.keras fcn.keras -o no/e.png": "no/e.png",
+    "geometry small.keras --image photo.png -o no/g.png": "no/g.png",
+    "heatmap fcn.keras photo.png -o no/o.png": "no/o.png",
+    "heatmap fcn.keras photo.png --map no/m.zarr": "no/m.zarr",
+    "heatmap fcn.keras photo.png --detections no/d.csv": "no/d.csv",
+    "export fcn.keras -o no/net.xml": "no/net.xml",
+}
+
 # What is refused without Keras, exit code 1.
 SEEN_AT_ONCE = {
     "heatmap small.keras no.png -o o.png": "There is no picture 'no.png'; check the path.",
@@ -101,6 +169,14 @@ SEEN_AT_ONCE = {
     "geometry small.keras --image photo.png -o photo.png": (
         "'photo.png' is one of the files that are read.\nGive another name to write to."
     ),
+    "convert small.keras -o photo.png/x.keras": (
+        "'photo.png/x.keras' cannot be written: 'photo.png' is not a folder.\nGive another place."
+    ),
+    "demo -o photo.png": ("The folder 'photo.png' cannot be used: 'photo.png' is a file.\nGive another place with -o."),
+    f"export fcn.keras -o {LONG}.xml": f"'{LONG}.xml' cannot be written: {TOO_LONG}",
+    f"heatmap fcn.keras photo.png --map {LONG}.zarr": f"'{LONG}.zarr' cannot be written: {TOO_LONG}",
+    **{line: f"'{at}' cannot be written: there is no folder 'no'.\nCreate it first." for line, at in PLACES.items()},
+    **THERE,
 }
 
 # What is refused when the model has been read, exit code 1.
@@ -198,9 +274,9 @@ def test_what_is_misspelt_has_exit_code_2(line: str):
 
 @pytest.mark.parametrize("line", [*SEEN_AT_ONCE, *REFUSED])
 def test_what_is_refused_has_exit_code_1_and_writes_nothing(models: Path, line: str):
-    before = {path: path.stat().st_mtime_ns for path in models.rglob("*")}
+    before = {path: path.lstat().st_mtime_ns for path in models.rglob("*")}
     assert failure(*line.split()) == f"Error: {(SEEN_AT_ONCE | REFUSED)[line]}"
-    assert {path: path.stat().st_mtime_ns for path in models.rglob("*")} == before
+    assert {path: path.lstat().st_mtime_ns for path in models.rglob("*")} == before
 
 
 @pytest.mark.parametrize("line", CLASSES)
@@ -255,15 +331,40 @@ def test_a_process_has_the_exit_code_of_its_command():
     ]
 
 
-def test_a_folder_that_is_read_only(monkeypatch: pytest.MonkeyPatch):
-    """The permission is played: the tests may run as root, who may write everywhere."""
-    monkeypatch.setattr("fullyconv.cli.options.os.access", lambda *_: False)
-    assert failure("convert", "small.keras", "-o", "new.keras") == (
-        "Error: 'new.keras' cannot be written: its folder is read-only."
+@pytest.mark.parametrize("line", PLACES)
+def test_a_folder_that_takes_no_files(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A read-only medium is played: the tests may run as root, who may write everywhere."""
+
+    def refuse(**_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("fullyconv.outputs.tempfile.TemporaryFile", refuse)
+    folder = tmp_path / "no"
+    folder.mkdir()
+    assert failure(*line.replace("no/", f"{folder}/").split()) == (
+        f"Error: '{folder}/{Path(PLACES[line]).name}' cannot be written: no file can be made in '{folder}' "
+        "(read-only file system).\nGive another place."
     )
-    assert failure("heatmap", "fcn.keras", ".", "-o", "a/b") == (
-        "Error: The folder 'a/b' cannot be used: '.' is read-only.\nGive another place with -o."
-    )
+    assert not list(folder.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("fullyconv.outputs.tempfile.TemporaryFile", refuse)
+    for line, option in (("heatmap fcn.keras . -o a/b", "-o"), ("demo -o a/b", "-o")):
+        assert failure(*line.split()) == (
+            "Error: The folder 'a/b' cannot be used: no file can be made in '.' (permission denied).\n"
+            f"Give another place with {option}."
+        )
+
+
+def test_a_place_of_the_system(tmp_path: Path):
+    """Where not even root can make a file, which only trying shows."""
+    said = failure("convert", "small.keras", "-o", "/proc/new.keras")
+    reason = r"no file can be made in '/proc' \([a-z ]+\)"
+    assert re.fullmatch(rf"Error: '/proc/new\.keras' cannot be written: {reason}\.\nGive another place\.", said)
 
 
 @pytest.mark.parametrize(

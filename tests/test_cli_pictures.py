@@ -183,7 +183,17 @@ def test_per_class_keeps_windows_of_two_classes_in_one_place(folder: Path):
     pixels[4:12, 8:16] = 255, 60, 250
     Image.fromarray(pixels).save("magenta.png")
     for options, wanted in (([], ["red"]), (["--per-class"], ["red", "blue"])):
-        arguments = ["magenta.png", "--threshold", "0.4", "--detections", "d.json", "-o", "o.png", *options]
+        arguments = [
+            "magenta.png",
+            "--threshold",
+            "0.4",
+            "--detections",
+            "d.json",
+            "-o",
+            "o.png",
+            "--overwrite",
+            *options,
+        ]
         lines = done("heatmap", "fcn.keras", *arguments).stdout.splitlines()
         (found,) = json.loads(Path("d.json").read_text())["pictures"]
         assert [each["label"] for each in found["detections"]] == wanted
@@ -199,7 +209,10 @@ def test_detections_and_map_of_one_picture(folder: Path):
     assert feature["properties"]["label"] == "red"
     assert zarr.open("m.zarr").attrs["stride"] == [4, 4]
     assert not list(folder.glob("*.png"))
-    done("heatmap", "fcn.keras", "photos/a_red.png", *options)  # a second time: both are replaced
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    done("heatmap", "fcn.keras", "photos/a_red.png", *options, "--overwrite")  # a second time: both are replaced
+    changed = {path.name for path in folder.iterdir() if before.get(path) != path.stat().st_mtime_ns}
+    assert changed == {"d.geojson", "m.zarr"}
 
 
 def test_threshold_lists_detections_and_says_where_there_are_none(folder: Path):

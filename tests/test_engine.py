@@ -313,6 +313,31 @@ def test_many_sizes_share_one_graph(compilations):
 
 
 @only_openvino
+def test_the_shared_graph_is_compiled_anew_after_many_sizes(compilations, monkeypatch):
+    """It keeps something of each size it ran."""
+    monkeypatch.setattr(_openvino, "DYNAMIC_SHAPES", 4)
+    model = small()
+    run = engine.compile(model)
+    for size in (10, 11, *[*range(12, 22)] * 2, 21, 20):
+        x = images(1, size, size, 3)
+        assert_equal(run(x), direct(model, x))
+    known, fresh = ["[1,10,10,3]", "[1,11,11,3]"], 20 // 4
+    assert compilations == [*known, *["[?,?,?,3]"] * fresh]
+    runner = run._runner
+    assert len(runner._kept) <= 4
+    assert len(runner._uses) <= 4 + 4
+
+
+@only_openvino
+def test_a_size_used_often_keeps_its_graph_when_the_shared_one_goes(compilations, monkeypatch):
+    monkeypatch.setattr(_openvino, "DYNAMIC_SHAPES", 4)
+    run = engine.compile(small())
+    for size in (10, 12, *[14] * _openvino.STATIC_USES, *range(15, 20), 14, 10):
+        run(images(1, size, size, 3))
+    assert compilations == ["[1,10,10,3]", "[1,12,12,3]", "[?,?,?,3]", "[1,14,14,3]", "[?,?,?,3]"]
+
+
+@only_openvino
 def test_a_size_used_often_gets_its_own_graph(compilations):
     run = engine.compile(small())
     for size in (10, 12, *[14] * _openvino.STATIC_USES, 14):

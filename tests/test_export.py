@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 import fullyconv
 from fullyconv import formats
 from fullyconv.cli import app
+from fullyconv.export import check_target
+from fullyconv.outputs import SAVED_MODEL, check_free
 
 ON_OPENVINO = keras.backend.backend() == "openvino"
 where_all_run = pytest.mark.skipif(keras.backend.backend() in ("tensorflow", "torch"), reason="as the full suite does")
@@ -131,6 +133,45 @@ def test_nothing_is_left_of_a_file_that_differs(
     assert (tmp_path / "plain.xml").read_text() == "older"
 
 
+@only_openvino
+def test_a_file_beside_it_is_replaced_only_where_that_was_asked_for(tmp_path: Path):
+    fcn, mine = fullyconv.convert(plain()), tmp_path / "plain.bin"
+    mine.write_text("mine")
+    with pytest.raises(fullyconv.OutputError, match="is there already") as caught:
+        fullyconv.export(fcn, tmp_path / "plain.xml")
+    assert str(caught.value) == f"'{mine}' is there already.\nGive overwrite=True to replace it, or another name."
+    assert (files(tmp_path), mine.read_text()) == ({"plain.bin"}, "mine")
+    for _ in range(2):
+        fullyconv.export(fcn, tmp_path / "plain.xml", overwrite=True)
+    assert files(tmp_path) == {"plain.xml", "plain.bin"}
+    assert mine.stat().st_size > 1000
+
+
+def test_only_a_saved_model_makes_room_for_one(tmp_path: Path):
+    folder = tmp_path / "net"
+    folder.mkdir()
+    (folder / "saved_model.pb").touch()
+    with pytest.raises(fullyconv.OutputError, match=r"^'.*net' is there already\.\nGive overwrite=True to replace it"):
+        check_target(folder, "tf_saved_model")
+    check_free(folder, True, folder=SAVED_MODEL)
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(fullyconv.OutputError, match="is not replaced") as caught:
+        check_target(folder, "tf_saved_model", overwrite=True)
+    assert str(caught.value) == (
+        f"'{folder}' is not replaced: it is a folder that is not a SavedModel, or holds more.\nGive another name."
+    )
+
+
+@pytest.mark.skipif(keras.backend.backend() not in ("jax", "tensorflow"), reason="what writes a SavedModel")
+def test_a_saved_model_is_replaced_whole(tmp_path: Path):
+    fcn = fullyconv.convert(plain())
+    fullyconv.export(fcn, tmp_path / "net", "tf_saved_model")
+    before = (tmp_path / "net" / "saved_model.pb").stat().st_ino
+    fullyconv.export(fcn, tmp_path / "net", "tf_saved_model", overwrite=True)
+    assert (tmp_path / "net" / "saved_model.pb").stat().st_ino != before
+    assert files(tmp_path) == {"net"}
+
+
 def test_an_exporter_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: object) -> None:
         raise RuntimeError("Exception encountered when calling Conv2D.call().\n\n\x1b[1mno such thing\x1b[0m\nmore")
@@ -180,7 +221,7 @@ def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (
             "there",
             "tf_saved_model",
-            "'there' cannot be written: it is there already.\nGive another name, or remove it.",
+            "'there' is there already.\nGive overwrite=True to replace it, or another name.",
         ),
         (
             "fcn.tflite",

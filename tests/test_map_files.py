@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -91,9 +92,9 @@ def test_axes_of_a_zarr_array_are_named(drawn, tmp_path):
     assert zarr.open(tmp_path / "m.zarr").metadata.dimension_names == ("y", "x", "class")
 
 
-def said(drawn, path) -> str:
+def said(drawn, path, **options) -> str:
     with pytest.raises(OutputError, match=r"\.") as caught:
-        drawn.save_map(path)
+        drawn.save_map(path, **options)
     return str(caught.value)
 
 
@@ -101,8 +102,47 @@ def test_maps_that_cannot_be_written(drawn, tmp_path):
     assert said(drawn, "m.png") == "'m.png' has no suffix of a file of maps; use .npz, .tif, .tiff, .zarr."
     (tmp_path / "other.zarr").mkdir()
     (tmp_path / "other.zarr" / "mine").write_text("kept")
-    assert said(drawn, tmp_path / "other.zarr") == f"'{tmp_path}/other.zarr' cannot be written: it is a folder."
-    assert (tmp_path / "other.zarr" / "mine").read_text() == "kept"
+    other = tmp_path / "other.zarr"
+    assert said(drawn, other) == f"'{other}' is there already.\nGive overwrite=True to replace it, or another name."
+    assert said(drawn, other, overwrite=True) == (
+        f"'{other}' is not replaced: it is a folder that is not a map that fullyconv wrote, or holds more.\n"
+        "Give another name."
+    )
+    assert (other / "mine").read_text() == "kept"
+
+
+@pytest.mark.parametrize("kind", ["group", "array", "with a file", "with a chunk", "link", "broken"])
+def test_what_is_not_a_map_alone_is_never_replaced(drawn, tmp_path, kind):
+    path = tmp_path / "m.zarr"
+    drawn.save_map(path)
+    if kind in ("group", "array"):
+        shutil.rmtree(path)
+        where = {"store": str(path), "name": "mine" if kind == "group" else None}
+        zarr.create_array(**where, data=np.ones((2, 2, 2)), dimension_names=("y", "x", "class"))
+    elif kind == "link":
+        (tmp_path / "there.zarr").symlink_to(path)
+        path = tmp_path / "there.zarr"
+    else:
+        added = {"with a file": "notes.txt", "with a chunk": "c/notes.txt", "broken": "zarr.json"}[kind]
+        (path / added).write_text("[1]")
+    before = {part: part.read_bytes() for part in path.rglob("*") if part.is_file()}
+    assert before
+    for overwrite in (False, True):
+        assert said(drawn, path, overwrite=overwrite).startswith(f"'{path}' is ")
+    assert {part: part.read_bytes() for part in path.rglob("*") if part.is_file()} == before
+
+
+def test_a_folder_that_came_meanwhile_is_not_replaced(tmp_path):
+    def write() -> None:
+        with written_whole(tmp_path / "m.zarr") as draft:
+            draft.mkdir()
+            (tmp_path / "m.zarr").mkdir()
+            (tmp_path / "m.zarr" / "mine").write_text("kept")
+
+    with pytest.raises(OutputError, match=r"m\.zarr' cannot be written: 'm\.zarr' is there already\.$"):
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["m.zarr"]
+    assert (tmp_path / "m.zarr" / "mine").read_text() == "kept"
 
 
 @pytest.mark.parametrize(("name", "package"), [("m.zarr", "zarr"), ("m.tif", "tifffile")])
@@ -123,7 +163,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(drawn, tmp_path, na
     drawn.save_map(tmp_path / name)
 
     def fail(error: BaseException) -> None:
-        with written_whole(tmp_path / name) as temporary:
+        with written_whole(tmp_path / name, overwrite=True) as temporary:
             (temporary / "half").mkdir(parents=True) if name == "m.zarr" else temporary.write_bytes(b"half")
             raise error
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+import fullyconv
+from test_cli import small
 
 pytestmark = pytest.mark.once
 
@@ -39,12 +47,131 @@ os.kill(os.getpid(), signal.SIGUSR1)
 """
 
 
-def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+# Each command is told to stop while it reads, computes or writes: the function that does so sends the signal itself.
+STOPPED = """
+import json, os, pathlib, signal, sys, tempfile
+from unittest import mock
+import keras
+from typer.testing import CliRunner
+from fullyconv import demo, doctor, engine, files, model_files, outputs
+from fullyconv.cli import app
+
+POINTS = {
+    "begin": (demo, "run"),
+    "diagnose": (doctor, "diagnose"),
+    "read": (model_files, "open_model"),
+    "run": (engine.Compiled, "__call__"),
+    "write": (files, "_put"),
+}
+
+def listing():
+    return sorted((str(path), path.stat().st_mtime_ns) for path in pathlib.Path().rglob("*"))
+
+def stopped(command, point, number):
+    owner, name = POINTS[point]
+    work, sent = getattr(owner, name), []
+
+    def stop(*arguments, **options):
+        result = work(*arguments, **options) if point == "read" else None
+        sent.append(number)
+        os.kill(os.getpid(), number)
+        return result if point == "read" else work(*arguments, **options)
+
+    with mock.patch.object(owner, name, stop):
+        done = CliRunner().invoke(app, command.split())
+    return {"sent": len(sent), "code": done.exit_code, "stderr": done.stderr}
+
+for line in sys.stdin:
+    before = listing()
+    found = stopped(*json.loads(line))
+    handlers = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, signal.getsignal(signal.SIGINT) is not signal.SIG_DFL
+    print(json.dumps(found | {"same": listing() == before, "handlers": handlers}), flush=True)
+"""
+
+COMMANDS = {
+    "plan small.keras": ["read"],
+    "convert small.keras -o new.keras": ["read", "run", "write"],
+    "convert small.keras -o new.weights.h5": ["write"],
+    "verify small.keras fcn.keras -o new.png": ["read", "run", "write"],
+    "heatmap fcn.keras photo.png -o new.png": ["run", "write"],
+    "heatmap fcn.keras photo.png --map new.zarr": ["write"],
+    "heatmap fcn.keras photo.png --detections new.csv": ["write"],
+    "report small.keras photo.png -o new.html": ["run", "write"],
+    "export fcn.keras -o new.xml": ["run", "write"],
+    "geometry small.keras --image photo.png -o new.png": ["read", "write"],
+    "classifier fcn.keras -o new.keras": ["run", "write"],
+    "convert small.keras -o old.keras --overwrite": ["write"],
+    "heatmap fcn.keras photo.png --map old.zarr --overwrite": ["write"],
+    "demo -o new": ["begin"],
+    "doctor": ["diagnose"],
+}
+
+WHILE_CLEANING = """
+import os, signal, sys, tempfile
+from fullyconv import files
+from fullyconv.cli import main
+
+clean, number = tempfile.TemporaryDirectory.cleanup, int(sys.argv.pop())
+
+def cleanup(folder):
+    os.kill(os.getpid(), signal.SIGTERM)  # the impatient send more than one
+    os.kill(os.getpid(), signal.SIGINT)
+    clean(folder)
+
+tempfile.TemporaryDirectory.cleanup = cleanup
+files._put = lambda *_: os.kill(os.getpid(), number)
+sys.argv[0] = "fullyconv"
+main()
+"""
+
+
+def python(code: str, *arguments: str, cwd: Path | None = None, text: str = "") -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own."""
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=cwd, input=text)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a classifier, a network, a photo and older results, which stays as it is."""
+    made = tmp_path_factory.mktemp("signals")
+    small().save(made / "small.keras")
+    fcn = fullyconv.convert(small())
+    fcn.save(made / "fcn.keras")
+    (made / "old.keras").write_text("old")
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 24, 3), "uint8")
+    fullyconv.heatmap(fcn, pixels).save_map(made / "old.zarr")
+    Image.fromarray(pixels).save(made / "photo.png")
+    return made
 
 
 def test_a_signal_is_handled_after_graphs_were_dropped():
     done = python(AFTER_GRAPHS)
     assert (done.returncode, done.stdout, done.stderr) == (0, "handled\n", "")
+
+
+def test_every_command_stops_on_a_signal_and_leaves_nothing(folder: Path):
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    tried = [(line, at, number) for line, points in COMMANDS.items() for at in points for number in numbers]
+    done = python(STOPPED, cwd=folder, text="\n".join(map(json.dumps, tried)))
+    assert done.returncode == 0, done.stderr
+    found = dict(zip(tried, map(json.loads, done.stdout.splitlines()), strict=True))
+    stopped = {"sent": 1, "stderr": "Stopped.\n", "same": True, "handlers": [True, True]}
+    assert found == {each: stopped | {"code": 128 + each[2]} for each in tried}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_process_that_is_stopped_has_the_exit_code_that_shells_give(folder: Path, number: int):
+    before = sorted(path.name for path in folder.iterdir())
+    done = python(WHILE_CLEANING, *["convert", "small.keras", "-o", "new.keras"], str(int(number)), cwd=folder)
+    assert (done.returncode, done.stderr) == (128 + number, "Stopped.\n")
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_signal_that_the_process_ignores_stays_ignored(folder: Path):
+    code = (
+        "import signal; from fullyconv.cli.process import stoppable; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "with stoppable(): signal.raise_signal(signal.SIGHUP); print('went on')"
+    )
+    done = python(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "went on\n", "")

@@ -20,6 +20,7 @@ from fullyconv._layout_rules import RULES
 STATIC_SHAPES = 2  # shapes that get a graph of their own at once
 STATIC_USES = 16  # uses after which another shape gets one too, if there is room
 GRAPHS = 6
+DYNAMIC_SHAPES = 64  # shapes after which the graph of unknown sizes, which keeps something of each, is compiled anew
 WEIGHT_BYTES = 2**30  # every graph holds a copy of the weights: bounds their sum, down to two graphs
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -135,6 +136,7 @@ class OpenVINORunner:
         """Drop every graph."""
         self._graphs: OrderedDict[Shapes, Run] = OrderedDict()
         self._uses: Counter[Shapes] = Counter()
+        self._kept: set[Shapes] = set()  # by the graph of unknown sizes
         self._dynamic_works = True
 
     def prepare(self, shapes: Sequence[tuple[int, ...]]) -> Run:
@@ -143,7 +145,7 @@ class OpenVINORunner:
         self._uses[key] += 1
         if key in self._graphs or self._deserves_its_own(key):
             return self._graph(key)
-        dynamic = self._dynamic()
+        dynamic = self._dynamic(key)
         return self._graph(key) if dynamic is None else lambda arrays: self._run(dynamic, key, arrays)
 
     def _run(self, dynamic: Run, key: Shapes, arrays: list[np.ndarray]) -> Any:
@@ -157,10 +159,15 @@ class OpenVINORunner:
             return True
         return self._uses[key] >= STATIC_USES and len(self._graphs) < self._room
 
-    def _dynamic(self) -> Run | None:
-        sizes = [(-1, *(-1 if n is None else n for n in t.shape[1:])) for t in self._inputs]
+    def _dynamic(self, key: Shapes) -> Run | None:
+        sizes = tuple((-1, *(-1 if n is None else n for n in t.shape[1:])) for t in self._inputs)
+        if len(self._kept | {key}) > DYNAMIC_SHAPES:
+            self._graphs.pop(sizes, None)
+            self._kept.clear()
+            self._uses = Counter(dict(self._uses.most_common(DYNAMIC_SHAPES)))
+        self._kept.add(key)
         try:
-            return self._graph(tuple(sizes))
+            return self._graph(sizes)
         except Exception:  # noqa: BLE001  some layers must know sizes to be traced: then each shape has its graph
             self._dynamic_works = False
             return None

@@ -132,11 +132,7 @@ def export(
     _check_graph(network)
     size = _window(network, model.window if isinstance(model, FullyConv) else window)
     target = Path(path)
-    kind, way = check_target(target, format)
-    if kind == "tf_saved_model":
-        check_free(target, overwrite, folder=SAVED_MODEL)
-    elif kind == "openvino":
-        check_free(target.with_suffix(".bin"), overwrite)
+    kind, way = check_target(target, format, overwrite)
     batches = [_images(network, size, SCALES[:1]), _images(network, size, SCALES, more=3)]
     with written_whole(target, overwrite) as draft:
         _write(network, kind, way, draft, target, partial(_images, network, size, SCALES[:2], max(size, default=0)))
@@ -153,23 +149,25 @@ def _check_graph(network: keras.Model) -> None:
         )
 
 
-def check_target(target: Path, format: str | None = None) -> tuple[str, Way]:
+def check_target(target: Path, format: str | None = None, overwrite: bool = False) -> tuple[str, Way]:
     """The format of a file that is to be written, and how the running backend writes it.
 
     Args:
         target: The file.
         format: The format; by default what the file's ending says.
+        overwrite: Whether a folder, or the `.bin` beside an `.xml`, that is there is replaced.
 
     Raises:
-        OutputError: the file does not fit the format, or cannot be written.
+        OutputError: the file does not fit the format, cannot be written, or would replace another.
         ExportError: there is no such format, or it cannot be written here.
     """
     kind = _kind(target, format)
+    _check_place(target, kind, overwrite)
     return kind, _way(kind, target)
 
 
 def _kind(target: Path, format: str | None) -> str:
-    """The format that was asked for, after a look at whether the path fits it."""
+    """The format that was asked for."""
     formats = _either([repr(name) for name in FORMATS])
     if format is not None and format not in FORMATS:
         raise ExportError(f"format={format!r} is unknown.\nUse {formats}.")
@@ -179,17 +177,20 @@ def _kind(target: Path, format: str | None) -> str:
         raise OutputError(
             f"'{target}' does not say which format it is to be.\nEnd its name in {endings}, or give format={formats}."
         )
-    _check_place(target, kind)
     return kind
 
 
-def _check_place(target: Path, kind: str) -> None:
+def _check_place(target: Path, kind: str, overwrite: bool) -> None:
     ending = FORMATS[kind].ending
     if ending and target.suffix.lower() != ending:
         raise OutputError(f"'{target}' cannot be written as {kind}: its name must end in {ending}.")
     check_place(target)
     if ending and target.is_dir():
         raise OutputError(f"'{target}' cannot be written: it is a folder.")
+    if kind == "tf_saved_model":
+        check_free(target, overwrite, folder=SAVED_MODEL)
+    elif kind == "openvino":
+        check_free(target.with_suffix(".bin"), overwrite)
 
 
 def _way(kind: str, target: Path) -> Way:

@@ -81,7 +81,7 @@ def check_free(path: Path, overwrite: bool, option: str = "", folder: Folder | N
         allow = "--overwrite" if option else "overwrite=True"
         raise OutputError(f"'{path}' is there already.\nGive {allow} to replace it, or another name{with_option}.")
     if kind == "a folder" and folder is not None and (path.is_symlink() or not folder.ours(path)):
-        kind = f"a folder, and not {folder.what} alone"
+        kind = f"a folder that is not {folder.what}, or holds more"
     if kind not in ("a file", "a folder"):
         raise OutputError(f"'{path}' is not replaced: it is {kind}.\nGive another name{with_option}.")
 

@@ -2,8 +2,9 @@
 
 Exit codes: 0 done, 1 it does not hold, is refused or cannot be read or written, 2 the command was misspelt; as shells
 count them 130, 143 and 129 stopped by SIGINT (Ctrl-C), SIGTERM and SIGHUP, and 141 nobody reads what it prints, as
-behind `| head`. Errors are a few lines on stderr; `--debug` shows the traceback. A command checks what it is told as far
-as it can be without Keras, whose import takes seconds; then it calls `prepare`, which chooses the backend and imports it.
+behind `| head`. Errors are a few lines on stderr; `--debug` shows the traceback. A command checks what it is told as
+far as it can be without Keras, whose import takes seconds; then it calls `prepare`, which chooses the backend and
+imports it.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def export(
     prepare()
     from fullyconv.export import check_target
 
-    check_target(output, format)
+    check_target(output, format, overwrite)
     network = source.converted(options)
     with no_stderr():  # what exporters print; what they raise is told
         written = fullyconv.export(network, output, format, overwrite=overwrite)
