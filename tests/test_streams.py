@@ -6,17 +6,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import fullyconv
 from test_cli import small
 
 pytestmark = pytest.mark.once
 
 COMMAND = [sys.executable, "-m", "fullyconv"]
-# Printed by the frame of the commands, by a command, and by what draws its tables.
-PRINTING = ["--help", "doctor", "plan small.keras"]
-FULL = "no space left on device"
+FULL = Path("/dev/full")
 
 
 @pytest.fixture(scope="module")
@@ -26,35 +26,41 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def shell(line: str, folder: Path) -> tuple[int, str]:
-    """The exit code and what stderr says of a command, `fullyconv` in it being the command."""
-    script = line.replace("fullyconv", " ".join(COMMAND))
-    done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+def process(arguments: str, folder: Path, **streams: Any) -> tuple[int, str | None]:
+    """The exit code of a command, and what it says on stderr."""
+    streams = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE} | streams
+    done = subprocess.run(COMMAND + arguments.split(), cwd=folder, text=True, check=False, timeout=300, **streams)
     return done.returncode, done.stderr
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")  # noqa: PTH110
-@pytest.mark.parametrize("command", PRINTING)
-def test_a_full_disk(folder: Path, command: str):
-    said = f"Error: Standard output cannot be written: {FULL}.\n"
-    assert shell(f"fullyconv {command} > /dev/full", folder) == (1, said)
+@pytest.mark.skipif(not FULL.exists(), reason="a device of Linux")
+@pytest.mark.parametrize("arguments", ["--help", "doctor"])
+def test_a_full_disk(folder: Path, arguments: str):
+    with FULL.open("w") as full:
+        assert process(arguments, folder, stdout=full) == (
+            1,
+            "Error: Standard output cannot be written: no space left on device.\n",
+        )
 
 
-@pytest.mark.parametrize("command", PRINTING)
-def test_a_reader_that_went_away(folder: Path, command: str):
-    """The reader is gone before the first line."""
-    assert shell(f"fullyconv {command} | exec 0<&-; exit ${{PIPESTATUS[0]}}", folder) == (141, "")
+@pytest.mark.parametrize("arguments", ["--help", "doctor"])
+def test_a_reader_that_went_away(folder: Path, arguments: str):
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert process(arguments, folder, stdout=writer) == (141, "")
+    os.close(writer)
 
 
 def test_streams_that_are_closed(folder: Path):
-    """What is written goes nowhere, and not into the file that was opened in the place of stdout."""
-    assert shell("fullyconv doctor >&-", folder) == (0, "")
-    assert shell("fullyconv convert small.keras -o fcn.keras <&- >&- 2>&-", folder) == (0, "")
+    """What is printed goes nowhere, and not into the file that was opened in the place of stdout."""
+    script = " ".join([*COMMAND, "convert small.keras -o fcn.keras <&- >&- 2>&-"])
+    done = subprocess.run(["sh", "-c", script], cwd=folder, check=False, timeout=300)
+    assert done.returncode == 0
     assert sorted(path.name for path in folder.iterdir()) == ["fcn.keras", "small.keras"]
-    assert (folder / "fcn.keras").read_bytes()[:2] == b"PK"
+    assert fullyconv.load(folder / "fcn.keras").window == (12, 10)
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")  # noqa: PTH110
-def test_errors_that_cannot_be_told(folder: Path):
-    assert shell("fullyconv convert no.keras -o no/fcn.keras 2> /dev/full", folder)[0] == 1
-    assert shell("fullyconv convert no.keras -o no/fcn.keras 2>&-", folder)[0] == 1
+@pytest.mark.skipif(not FULL.exists(), reason="a device of Linux")
+def test_an_error_that_cannot_be_told(folder: Path):
+    with FULL.open("w") as full:
+        assert process("convert no.keras -o no/fcn.keras", folder, stderr=full)[0] == 1
