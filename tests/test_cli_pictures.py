@@ -163,7 +163,8 @@ def test_a_glob_leaves_out_what_is_no_picture_and_says_how_many(folder: Path):
         f"Error: The pattern 'photos/*.txt' holds no picture {ENDINGS}; check the path."
     )
     assert failure("heatmap", "fcn.keras", "photos/readme.txt", "-o", "o.png") == (
-        "Error: 'photos/readme.txt' is not a picture that can be read here (PNG, JPEG, TIFF, WebP, BMP and GIF can)."
+        "Error: 'photos/readme.txt' is not a picture that can be read here "
+        "(PNG, JPEG, TIFF, WebP, BMP, GIF, AVIF, JPEG 2000 and PPM can)."
     )
 
 
@@ -264,7 +265,9 @@ def test_a_network_of_keras_applications_brings_its_preprocessing(folder: Path, 
 # ------------------------------------------------------------------------------------------------------- refusals
 
 READ = "'photos/a_red.png' is one of the pictures that are read.\nGive another place with -o."
-ENDINGS = "(.png, .jpg, .jpeg, .tif, .tiff, .webp, .bmp, .gif)"
+ENDINGS = (
+    "(.png, .jpg, .jpeg, .jpe, .jfif, .mpo, .tif, .tiff, .webp, .bmp, .gif, .avif, .jp2, .j2k, .ppm, .pgm, .pbm, .pnm)"
+)
 
 
 @pytest.mark.parametrize(

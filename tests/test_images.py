@@ -13,6 +13,7 @@ from fullyconv.errors import ImageError
 from fullyconv.images import ImageWarning, read_image
 from fullyconv.preprocessing import check_mode, describe, preprocess
 
+READ = "PNG, JPEG, TIFF, WebP, BMP, GIF, AVIF, JPEG 2000 and PPM"
 GREY = "it was repeated to the 3 channels of the model."
 
 
@@ -151,7 +152,12 @@ def test_animation_gives_its_first_frame(tmp_path):
     first.save(tmp_path / "a.gif", save_all=True, append_images=[second])
     pixels, notes = noted(tmp_path / "a.gif")
     assert pixels[0, 0].tolist() == [255, 0, 0]
-    assert notes == ["'a.gif' has 2 frames or pages: only the first was used."]
+    assert notes == ["'a.gif' has several frames or pages: only the first was used."]
+    with Image.open(tmp_path / "a.gif") as image:
+        image.seek(1)
+        pixels, notes = noted(image)
+    assert pixels[0, 0].tolist() == [0, 0, 255]
+    assert notes == ["The picture has several frames or pages: only number 2 was used."]
 
 
 def test_exif_orientation_is_applied(tmp_path, colour):
@@ -189,9 +195,7 @@ def test_missing_folder_and_empty(tmp_path):
 
 def test_not_a_picture(tmp_path):
     (tmp_path / "a.png").write_text("no picture at all")
-    assert refusal(tmp_path / "a.png") == (
-        f"'{tmp_path}/a.png' is not a picture that can be read here (PNG, JPEG, TIFF, WebP, BMP and GIF can)."
-    )
+    assert refusal(tmp_path / "a.png") == f"'{tmp_path}/a.png' is not a picture that can be read here ({READ} can)."
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "bmp", "webp"])

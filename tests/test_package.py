@@ -32,7 +32,7 @@ ORDER = [
     *("convert", "reference", "verify", "formats", "export"),
     *("weight_files", "classifier_weights", "entering", "answers", "weight_sources", "dense_weights", "likeness"),
     *("replay", "restoration"),
-    *("preprocessing", "images", "labels", "statedict", "pretrained"),
+    *("preprocessing", "patches", "picture_files", "images", "labels", "statedict", "pretrained"),
     *("colours", "drawing", "render"),
     *("placement", "detections", "map_files", "reading", "heatmap", "error_map"),
     *("field_picture", "layer_geometry", "receptive"),

@@ -8,6 +8,8 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from fullyconv.patches import as_bytes
+
 Box = tuple[tuple[float, float], tuple[float, float]]
 Pixels = tuple[int, int, int, int]
 
@@ -19,11 +21,14 @@ _LARGEST, _SMALLEST = 1100, 620  # longest side of the photograph as drawn
 
 def photograph(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """The image in colour at the size it is drawn, as float32."""
-    pixels = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
-    if pixels.shape[-1] != 3:
-        pixels = np.repeat(pixels[..., :1], 3, axis=-1)
-    resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
-    return np.asarray(resized, np.float32)
+    resized = as_pillow(image).resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(resized.convert("RGB"), np.float32)
+
+
+def as_pillow(image: np.ndarray) -> Image.Image:
+    """The image as Pillow has it: in colour, or where it has not three channels, the first of them in grey."""
+    pixels = as_bytes(image)
+    return Image.fromarray(pixels if pixels.shape[-1] == 3 else np.ascontiguousarray(pixels[..., 0]))
 
 
 def scale_of(shape: tuple[int, ...], columns: int) -> float:

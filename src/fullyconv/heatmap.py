@@ -21,6 +21,7 @@ from fullyconv import detections, map_files, render
 from fullyconv.detections import Box, Detection, Found
 from fullyconv.errors import GeometryError, LabelError
 from fullyconv.labels import find_class
+from fullyconv.patches import filled
 from fullyconv.placement import Placement
 from fullyconv.preprocessing import Mode
 from fullyconv.reading import Labels, Reader, Values
@@ -122,12 +123,16 @@ class Heatmap:
         where no cell is near: more than half a stride beyond the outermost centres.
         """
         size, axes = self.image.shape[:2], self.placement.axes
-        at = [np.arange(n) + 0.5 for n in size]
-        values = render.interpolate(self.map[..., class_index], axes, *at).astype(np.float32)
-        for axis, n, positions, turn in zip(axes, size, at, ((-1, 1), (1, -1)), strict=True):
-            low, high = axis.covered(n)
-            values = np.where(((positions >= low) & (positions < high)).reshape(turn), values, np.float32(np.nan))
-        return values
+        ends = [axis.covered(n) for axis, n in zip(axes, size, strict=True)]
+
+        def patch(*place: slice) -> np.ndarray:
+            at = [np.arange(part.start, part.stop) + 0.5 for part in place]
+            values = render.interpolate(self.map[..., class_index], axes, *at)
+            near = [(positions >= low) & (positions < high) for positions, (low, high) in zip(at, ends, strict=True)]
+            values[~(near[0][:, None] & near[1])] = np.nan
+            return values
+
+        return filled(size, np.float32, patch)
 
     def picture(self) -> Image.Image:
         """The photograph with the drawn classes over it, a panel each, as a Pillow image."""

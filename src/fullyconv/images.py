@@ -10,23 +10,26 @@ sentence, appended to the list the caller gives, or issued as an `ImageWarning` 
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from fullyconv.errors import ImageError
+from fullyconv.patches import filled
+from fullyconv.picture_files import SUFFIXES, broken, opened, too_large
 
 Note = Callable[[str], None]
 _ORIENTATION = 0x0112  # the EXIF tag
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, which Pillow's "L" uses too
 _KINDS = {1: "grey", 2: "grey with alpha", 3: "colour", 4: "colour with alpha"}
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 _DIRECT = {"L", "LA", "RGB", "RGBA"}
 # Pillow mode -> the mode whose channels are the picture's, and what to say about it.
 _CONVERTED = {
@@ -43,6 +46,37 @@ _CONVERTED = {
 
 class ImageWarning(UserWarning):
     """Says what was changed in a picture so that a network could take it."""
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """Pixels that are cut out a patch at a time: a second copy of the whole, in a larger type, would be ten times it.
+
+    Args:
+        shape: Height, width and channels.
+        dtype: Type of the values.
+        cut: Returns the patch at some rows and columns.
+        array: All of them, where they are in an array already.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    cut: Callable[[slice, slice], np.ndarray]
+    array: np.ndarray | None = None
+
+    def then(
+        self, change: Callable[[np.ndarray], np.ndarray], channels: int, dtype: type[np.generic] | None = None
+    ) -> _Picture:
+        """The picture with each patch changed."""
+        return _Picture(
+            (*self.shape[:2], channels),
+            np.dtype(dtype or self.dtype),
+            lambda rows, columns: change(self.cut(rows, columns)),
+        )
+
+    def pixels(self) -> np.ndarray:
+        """All pixels."""
+        return filled(self.shape, self.dtype, self.cut) if self.array is None else self.array
 
 
 def read_image(source: Any, channels: int | None = 3, *, notes: list[str] | None = None) -> np.ndarray:
@@ -76,10 +110,12 @@ def read_image(source: Any, channels: int | None = 3, *, notes: list[str] | None
     def note(text: str) -> None:
         found.append(f"{name} {text}.")
 
-    pixels = _pixels(source, name, note)
-    if pixels.size == 0:
-        raise ImageError(f"{name} has no pixels: its shape is {pixels.shape}.")
-    pixels = pixels if channels is None else _fit(pixels, channels, name, note)
+    with contextlib.ExitStack() as stack, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata are not ours
+        picture = _picture(source, name, note, stack)
+        if 0 in picture.shape:
+            raise ImageError(f"{name} has no pixels: its shape is {picture.shape}.")
+        pixels = (picture if channels is None else _fit(picture, channels, name, note)).pixels()
     for sentence in found if notes is None else ():
         warnings.warn(sentence, ImageWarning, stacklevel=2)
     return pixels
@@ -101,16 +137,17 @@ def find_pictures(given: Sequence[str | os.PathLike[str]], *, notes: list[str] |
     """
     said: list[str] = [] if notes is None else notes
     found = list(dict.fromkeys(path for each in given for path in _expanded(str(each), said)))
-    if not any(path.exists() for path in found):
+    if not any(os.path.exists(path) for path in found):  # noqa: PTH110  Path.exists can raise
         raise ImageError(f"There is no picture {str(found[0])!r}; check the path.")
     return found
 
 
 def _expanded(given: str, notes: list[str]) -> Iterator[Path]:
     path = Path(given)
-    if path.is_dir():
-        inside = _pictures(path.iterdir())
-    elif glob.has_magic(given) and not path.exists():
+    folder, there = os.path.isdir(given), os.path.exists(given)  # noqa: PTH110, PTH112  those of Path can raise
+    if folder:
+        inside = _pictures(_inside(path))
+    elif glob.has_magic(given) and not there:
         matches = [Path(match) for match in glob.glob(given, recursive=True)]  # noqa: PTH207  it may begin anywhere
         inside = _pictures(matches)
         others = sum(match.is_file() for match in matches) - len(inside)
@@ -119,9 +156,16 @@ def _expanded(given: str, notes: list[str]) -> Iterator[Path]:
     else:
         inside = [path]
     if not inside:
-        what = "The folder" if path.is_dir() else "The pattern"
+        what = "The folder" if folder else "The pattern"
         raise ImageError(f"{what} {given!r} holds no picture ({', '.join(SUFFIXES)}); check the path.")
     yield from inside
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise ImageError(f"The folder {str(folder)!r} cannot be read: {error.strerror}.") from None
 
 
 def _pictures(paths: Iterable[Path]) -> list[Path]:
@@ -129,9 +173,10 @@ def _pictures(paths: Iterable[Path]) -> list[Path]:
     return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
-def _pixels(source: Any, name: str, note: Note) -> np.ndarray:
+def _picture(source: Any, name: str, note: Note, stack: contextlib.ExitStack) -> _Picture:
     if isinstance(source, str | os.PathLike):
-        return _read_file(Path(source), name, note)
+        image = stack.enter_context(opened(Path(source)))
+        return _from_pillow(image, name, note, repr(str(Path(source))))
     if isinstance(source, Image.Image):
         return _from_pillow(source, name, note)
     return _from_array(source, name, note)
@@ -143,75 +188,42 @@ def _name(source: Any) -> str:
     return "The picture" if isinstance(source, Image.Image) else "The array"
 
 
-# ------------------------------------------------------------------------------------------------------- files
-
-
-def _read_file(path: Path, name: str, note: Note) -> np.ndarray:
-    where = repr(str(path))
-    _check_path(path, where)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, and on size, are not ours
-        try:
-            image = Image.open(path)
-        except UnidentifiedImageError:
-            raise ImageError(
-                f"{where} is not a picture that can be read here (PNG, JPEG, TIFF, WebP, BMP and GIF can)."
-            ) from None
-        except Image.DecompressionBombError:
-            raise ImageError(f"{where} has too many pixels to be read whole; cut it into smaller pictures.") from None
-        except Exception as error:  # noqa: BLE001
-            raise _broken(where, error) from None
-        with image:
-            return _from_pillow(image, name, note, where)
-
-
-def _check_path(path: Path, where: str) -> None:
-    try:
-        with path.open("rb") as file:
-            empty = not file.read(1)
-    except FileNotFoundError:
-        raise ImageError(f"There is no picture {where}; check the path.") from None
-    except IsADirectoryError:
-        raise _folder(where) from None
-    except (OSError, ValueError) as error:
-        if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir can raise) on Windows a folder is "permission denied"
-            raise _folder(where) from None
-        raise ImageError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    if empty:
-        raise ImageError(f"{where} is empty (0 bytes), so it holds no picture.")
-
-
-def _folder(where: str) -> ImageError:
-    return ImageError(f"{where} is a folder, not a picture; give one of the pictures in it.")
-
-
-def _broken(where: str, error: Exception) -> ImageError:
-    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return ImageError(f"{where} is truncated or damaged, and is not used in part ({reason}).")
-
-
 # ------------------------------------------------------------------------------------------------------ Pillow
 
 
-def _from_pillow(image: Image.Image, name: str, note: Note, where: str | None = None) -> np.ndarray:
+def _from_pillow(image: Image.Image, name: str, note: Note, file: str | None = None) -> _Picture:
+    stored, several = _stored(image), _is_one_of_several(image)
     try:
         # Pillow's decoders raise whatever they stumble over: OSError, SyntaxError, struct.error, ...
-        frames, stored = getattr(image, "n_frames", 1), _stored(image)
         image.load()
+    except Image.DecompressionBombError:
+        raise too_large(file or name) from None
     except Exception as error:  # noqa: BLE001
-        raise _broken(where or name, error) from None
-    if frames > 1:
-        note(f"has {frames} frames or pages: only the first was used")
+        raise broken(file or name, error) from None
+    if several:
+        which = f"number {image.tell() + 1}" if image.tell() else "the first"
+        note(f"has several frames or pages: only {which} was used")
     if ";16" in stored and image.mode in _DIRECT:
         note("has 16 bits a channel: only the upper 8 were used")
-    return _channels_of(_upright(image, note), name, note)
+    return _channels_of(_upright(image, file is not None, note), name, note)
 
 
-def _upright(image: Image.Image, note: Note) -> Image.Image:
+def _is_one_of_several(image: Image.Image) -> bool:
+    """Whether there is a second frame or page. They are not counted: that takes minutes where there are thousands."""
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # noqa: BLE001  a second frame that is broken
+        return True
+
+
+def _upright(image: Image.Image, ours: bool, note: Note) -> Image.Image:
+    """The picture as its EXIF orientation says; one that is `ours` is turned itself, and no copy of it."""
     try:
         if image.getexif().get(_ORIENTATION, 1) in (0, 1):
             return image
-        upright = ImageOps.exif_transpose(image)
+        upright = image if ours else ImageOps.exif_transpose(image)
+        if ours:
+            ImageOps.exif_transpose(image, in_place=True)
     except Exception:  # noqa: BLE001  metadata too broken to read is no reason to refuse good pixels
         return image
     note("was turned upright, as its EXIF orientation says")
@@ -224,36 +236,46 @@ def _stored(image: Image.Image) -> str:
     return str(tile[-1])
 
 
-def _channels_of(image: Image.Image, name: str, note: Note) -> np.ndarray:
-    mode = image.mode
-    if mode.startswith("I;16"):
-        return _from_array(np.asarray(image.convert("I"), np.int32).astype(np.uint16), name, note)
-    if mode == "P":
-        mode, remark = ("RGBA" if image.has_transparency_data else "RGB"), None
-    elif mode in _CONVERTED:
-        mode, remark = _CONVERTED[mode]
-    elif mode in _DIRECT:
-        remark = None
-        if mode in ("L", "RGB") and image.has_transparency_data:
-            mode += "A"
-    else:
-        raise ImageError(
-            f"{name} holds values of Pillow's mode {mode!r}, whose scale is not known; save it with 8 bits a channel, "
-            f"or pass an array with values 0..255."
-        )
+def _channels_of(image: Image.Image, name: str, note: Note) -> _Picture:
+    if image.mode.startswith("I;16"):
+        return _known_scale(_cut_from(image, "I", 1, np.uint16), name, note)
+    mode, remark = _mode_of(image, name)
     if remark:
         note("was converted: " + remark)
     if mode == "LA" and image.mode == "L":
-        image = image.convert("RGBA")
-        return np.array(image)[..., 2:]
-    pixels = np.array(image if image.mode == mode else image.convert(mode))
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+        return _cut_from(image, "RGBA", 4).then(lambda patch: patch[..., 2:], 2)
+    return _cut_from(image, mode, len(mode))
+
+
+def _mode_of(image: Image.Image, name: str) -> tuple[str, str | None]:
+    """The mode whose channels are the picture's, and what to say about it."""
+    mode = image.mode
+    if mode == "P":
+        return ("RGBA" if image.has_transparency_data else "RGB"), None
+    if mode in _CONVERTED:
+        return _CONVERTED[mode]
+    if mode in _DIRECT:
+        return mode + "A" * (mode in ("L", "RGB") and image.has_transparency_data), None
+    raise ImageError(
+        f"{name} holds values of Pillow's mode {mode!r}, whose scale is not known; save it with 8 bits a channel, "
+        f"or pass an array with values 0..255."
+    )
+
+
+def _cut_from(image: Image.Image, mode: str, channels: int, dtype: type[np.generic] = np.uint8) -> _Picture:
+    """The pixels of a Pillow image in another mode."""
+
+    def cut(rows: slice, columns: slice) -> np.ndarray:
+        patch = image.crop((columns.start, rows.start, columns.stop, rows.stop))
+        return np.asarray(patch if patch.mode == mode else patch.convert(mode)).reshape(*patch.size[::-1], channels)
+
+    return _Picture((image.height, image.width, channels), np.dtype(dtype), cut)
 
 
 # ------------------------------------------------------------------------------------------------------ arrays
 
 
-def _from_array(source: Any, name: str, note: Note) -> np.ndarray:
+def _from_array(source: Any, name: str, note: Note) -> _Picture:
     try:
         array = np.asarray(source)
     except Exception as error:  # noqa: BLE001  an array-like may raise anything
@@ -267,57 +289,58 @@ def _from_array(source: Any, name: str, note: Note) -> np.ndarray:
             f"{name} has the shape {array.shape}; one picture of shape (height, width) or (height, width, channels) "
             f"is needed."
         )
-    array = _known_scale(array, name, note)
-    return array[..., None] if array.ndim == 2 else array
+    array = array[..., None] if array.ndim == 2 else array
+    given = _Picture(array.shape, array.dtype, lambda rows, columns: array[rows, columns], array)
+    if array.dtype.kind in "iuf" and array.dtype.type not in (np.uint8, np.uint16):
+        return _checked_range(given, array, name, note)
+    return _known_scale(given, name, note)
 
 
-def _known_scale(array: np.ndarray, name: str, note: Note) -> np.ndarray:
-    """Values 0..255: bytes as bytes, everything else as float32."""
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == bool:
-        return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype == np.uint16:
+def _known_scale(picture: _Picture, name: str, note: Note) -> _Picture:
+    """Values of a type whose scale is known as 0..255: bytes as bytes, 16 bits as float32."""
+    channels, kind = picture.shape[-1], picture.dtype.type
+    if kind is np.uint8:
+        return picture
+    if kind is np.bool_:
+        return picture.then(lambda patch: patch * np.uint8(255), channels, np.uint8)
+    if kind is np.uint16:
         note("has 16 bits a channel: its values were divided by 257, from 0..65535 to 0..255")
-        return array.astype(np.float32) / np.float32(257)
-    if array.dtype.kind not in "iuf":
-        raise ImageError(f"{name} holds values of type {array.dtype}; numbers from 0 to 255 are needed.")
-    return _checked_range(array, name, note)
+        return picture.then(lambda patch: patch.astype(np.float32) / np.float32(257), channels, np.float32)
+    raise ImageError(f"{name} holds values of type {picture.dtype}; numbers from 0 to 255 are needed.")
 
 
-def _checked_range(array: np.ndarray, name: str, note: Note) -> np.ndarray:
-    if array.size and not np.isfinite(array).all():
-        raise ImageError(f"{name} holds values that are not finite (NaN or infinity); replace them first.")
+def _checked_range(picture: _Picture, array: np.ndarray, name: str, note: Note) -> _Picture:
     low, high = (array.min(), array.max()) if array.size else (0, 0)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ImageError(f"{name} holds values that are not finite (NaN or infinity); replace them first.")
     if low < 0 or high > 255:
         raise ImageError(
             f"{name} holds values from {low:g} to {high:g}; numbers from 0 to 255 are needed. Give values that are "
             f"already prepared for the model straight to fcn.predict."
         )
-    if array.dtype.kind in "iu":
-        return array.astype(np.uint8)
-    if 0 < high <= 1:
+    kind = np.uint8 if array.dtype.kind in "iu" else np.float32
+    if kind is np.float32 and 0 < high <= 1:
         note("holds only values from 0 to 1: they were taken as nearly black, on the scale 0 to 255")
-    return array.astype(np.float32)
+    return picture.then(lambda patch: patch.astype(kind), array.shape[-1], kind)
 
 
 # ------------------------------------------------------------------------------------------ to the model's channels
 
 
-def _fit(pixels: np.ndarray, channels: int, name: str, note: Note) -> np.ndarray:
-    have = pixels.shape[-1]
+def _fit(picture: _Picture, channels: int, name: str, note: Note) -> _Picture:
+    have = picture.shape[-1]
     if have == channels:
-        return pixels
+        return picture
     if channels not in (1, 3) or have not in _KINDS:
-        raise _channel_mismatch(pixels.shape, channels, name)
+        raise _channel_mismatch(picture.shape, channels, name)
     if have in (2, 4):
         note(f"has {have} channels, {_KINDS[have]}: it was laid on white")
-        return _fit(_on_white(pixels), channels, name, note)
+        return _fit(picture.then(_on_white, have - 1), channels, name, note)
     if channels == 3:
         note("has 1 channel, grey: it was repeated to the 3 channels of the model")
-        return np.repeat(pixels, 3, axis=-1)
+        return picture.then(lambda patch: np.repeat(patch, 3, axis=-1), 3)
     note("has 3 channels, colour: its luminance was taken for the 1 channel of the model")
-    return _luminance(pixels)
+    return picture.then(_luminance, 1)
 
 
 def _channel_mismatch(shape: tuple[int, ...], channels: int, name: str) -> ImageError:

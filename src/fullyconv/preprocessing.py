@@ -72,10 +72,12 @@ def preprocess(x: np.ndarray, mode: Mode = None, data_format: str = "channels_la
     if callable(recipe):
         return np.asarray(recipe(x), np.float32)
     axis = -1 if data_format == "channels_last" else -3
-    last = np.moveaxis(np.asarray(x, np.float32), axis, -1)
+    last = np.moveaxis(np.asarray(x), axis, -1)
     last = last[..., ::-1] if recipe.get("bgr") else last
     scale, offset = (_factor(recipe, key, last.shape[-1], mode) for key in ("scale", "offset"))
-    return np.ascontiguousarray(np.moveaxis(last * scale + offset, -1, axis))
+    prepared = np.multiply(last, scale, dtype=np.float32, casting="unsafe")
+    prepared += offset
+    return np.ascontiguousarray(np.moveaxis(prepared, -1, axis))
 
 
 def of_application(name: str) -> str | None:

@@ -25,6 +25,7 @@ from PIL import Image
 
 from fullyconv.errors import ImageError, ModelFileError
 from fullyconv.images import read_image
+from fullyconv.picture_files import opened
 from fullyconv.statedict import read_state_dict
 
 LITE0_PREPROCESS = {"scale": 1 / 128, "offset": -127 / 128}
@@ -189,7 +190,7 @@ def chess_board() -> tuple[np.ndarray, list[str]]:
     Raises:
         ModelFileError: the package `board-to-fen` is not installed.
     """
-    with Image.open(_package_file("board-to-fen", "board_to_fen/test_image.jpeg")) as image:
+    with opened(_package_file("board-to-fen", "board_to_fen/test_image.jpeg")) as image:
         board = image.convert("RGB").resize((400, 400), Image.Resampling.NEAREST)
     return np.array(board), fen_squares(_BOARD)
 

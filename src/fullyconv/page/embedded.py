@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fullyconv.colours import colour_table
+from fullyconv.drawing import as_pillow
 from fullyconv.render import CellAxis, Scale, interpolate
 
 _PHOTO, _HEAT = 1200, 480  # longest sides, in pixels
@@ -17,9 +18,9 @@ _PHOTO, _HEAT = 1200, 480  # longest sides, in pixels
 
 def photograph(image: np.ndarray) -> str:
     """A photograph `(height, width, channels)`, 0..255, as a PNG or a JPEG, whichever is smaller."""
-    pixels = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
-    picture = Image.fromarray(pixels if pixels.shape[-1] == 3 else np.repeat(pixels[..., :1], 3, axis=-1))
+    picture = as_pillow(image)
     picture.thumbnail((_PHOTO, _PHOTO), Image.Resampling.LANCZOS)
+    picture = picture.convert("RGB")
     return min(_address(picture, "png", optimize=True), _address(picture, "jpeg", quality=88), key=len)
 
 
