@@ -249,7 +249,7 @@ def test_files_that_hold_no_labels(tmp_path):
 
     assert said() == "'l' cannot be read: No such file or directory."
     path.write_bytes(b"\xff\xfe\x00\x81")
-    assert said() == "'l' is no text in UTF-8; a file of labels has one name a line."
+    assert said() == "'l' is not text in UTF-8; a file of labels has one name a line."
     path.write_text(" \n")
     assert said() == "'l' holds no names; a file of labels has one name a line."
     for wrong in ("[1, 2]", '{"1": "a"}', "[", json.dumps([[]])):

@@ -23,7 +23,7 @@ ROOT = PACKAGE.parents[1]
 # A module imports only modules above it.
 ORDER = [
     *("errors", "backend", "_device", "doctor", "_lazy", "__init__"),
-    *("files", "outputs", "geometry", "units", "model_files", "_composite", "_keras", "_saved"),
+    *("printable", "files", "outputs", "geometry", "units", "model_files", "_composite", "_keras", "_saved"),
     *("rules.rule", "rules.order", "rules.places", "rules.fragments", "rules.conv"),
     *("rules.pool", "rules.flatten", "rules.pointwise", "rules.dense", "rules.normalization", "rules.merge"),
     *("rules.channels", "rules.unconverted", "rules"),

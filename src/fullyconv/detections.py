@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from fullyconv.errors import OutputError
 from fullyconv.files import written_whole
+from fullyconv.printable import cell
 
 Box = tuple[tuple[float, float], tuple[float, float]]
 SUFFIXES = (".csv", ".json", ".geojson")
@@ -133,6 +134,9 @@ def _intersection_over_union(box: np.ndarray, others: np.ndarray) -> np.ndarray:
 def save_detections(path: str | os.PathLike[str], found: Sequence[Found]) -> None:
     """Write detections: `.csv`, `.json`, or `.geojson`, whose polygons are in pixels of the picture.
 
+    In a `.csv`, a name that a spreadsheet would take for a formula, since it begins with `=`, `+`, `-` or `@`, gets an
+    apostrophe in front; drop it to have the name (`fullyconv.printable.cell` says which do).
+
     Args:
         path: The file; its ending says which form.
         found: The detections of one picture or of several.
@@ -145,11 +149,13 @@ def save_detections(path: str | os.PathLike[str], found: Sequence[Found]) -> Non
         raise OutputError(f"{str(path)!r} has no suffix of a file of detections; use {', '.join(SUFFIXES)}.")
     with written_whole(path) as temporary:
         if suffix == ".csv":
-            with temporary.open("w", newline="", encoding="utf-8") as file:
+            with temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
                 csv.writer(file).writerows(_table(found))
             return
         as_dict: Callable[[Sequence[Found]], dict[str, Any]] = _as_json if suffix == ".json" else _as_geojson
-        temporary.write_text(json.dumps(as_dict(found), indent=2, ensure_ascii=False) + "\n", "utf-8")
+        temporary.write_text(
+            json.dumps(as_dict(found), indent=2, ensure_ascii=False) + "\n", "utf-8", "backslashreplace"
+        )
 
 
 def _table(found: Sequence[Found]) -> Iterator[Iterable[Any]]:
@@ -157,7 +163,7 @@ def _table(found: Sequence[Found]) -> Iterator[Iterable[Any]]:
     yield ("picture", "class", "label", kind, "row", "column", "top", "left", "bottom", "right")
     for each in found:
         for d in each.detections:
-            yield (each.picture, d.class_index, d.label, d.probability, *d.cell, *_edges(d.box).values())
+            yield (cell(each.picture), d.class_index, cell(d.label), d.probability, *d.cell, *_edges(d.box).values())
 
 
 def _as_json(found: Sequence[Found]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cache
 
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fullyconv.patches import as_bytes
+from fullyconv.printable import inline
 
 Box = tuple[tuple[float, float], tuple[float, float]]
 Pixels = tuple[int, int, int, int]
@@ -17,6 +19,7 @@ INK, FAINT, PAPER, LIGHT = (28, 30, 36), (104, 108, 118), (255, 255, 255), (226,
 MARGIN, TITLE, LINE = 24, 46, 20
 NARROWEST = 320  # a panel is at least this wide, so that its title can be read
 _LARGEST, _SMALLEST = 1100, 620  # longest side of the photograph as drawn
+_MOST = 1000  # characters of a line that are drawn
 
 
 def photograph(image: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -65,15 +68,21 @@ def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 
 def shorten(text: str, size: int, width: float) -> str:
     """The text, cut with an ellipsis where it is wider than `width` pixels."""
-    while text and font(size).getlength(text) > width:
-        text = text.rstrip("…")[:-1].rstrip() + "…" if len(text) > 2 else ""
-    return text
+    text, length = inline(text), font(size).getlength
+    if len(text) <= _MOST and length(text) <= width:
+        return text
+
+    def cut(count: int) -> str:
+        return text[:count].rstrip(" …") + "…"
+
+    fits = bisect_right(range(1, min(len(text), _MOST)), width, key=lambda count: length(cut(count)))
+    return cut(fits) if fits and len(text) > 2 else ""
 
 
 def wrap(text: str, size: int, width: float) -> list[str]:
     """The text in lines of at most `width` pixels, broken between words."""
     lines: list[str] = []
-    for word in text.split():
+    for word in inline(" ".join(text[: 2 * _MOST].split())).split():
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and font(size).getlength(longer) <= width:
             lines[-1] = longer

@@ -24,6 +24,7 @@ from fullyconv.labels import find_class
 from fullyconv.patches import filled
 from fullyconv.placement import Placement
 from fullyconv.preprocessing import Mode
+from fullyconv.printable import inline
 from fullyconv.reading import Labels, Reader, Values
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ class Heatmap:
         best = self.top[0]
         return (
             f"<Heatmap of {rows} x {columns} cells, {classes} classes; "
-            f"best: {best.label} {best.probability:.3g} in cell {best.cell}>"
+            f"best: {inline(best.label)} {best.probability:.3g} in cell {best.cell}>"
         )
 
     def _best(self, class_index: int) -> Detection:

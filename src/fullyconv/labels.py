@@ -14,6 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from fullyconv.errors import LabelError
+from fullyconv.files import check_regular
+
+_LARGEST = 16  # MB of a file of labels; that of ImageNet's 21,841 classes has less than one
+_LONGEST = 100  # characters of a name that are shown, and compared where the nearest is looked for
+_MOST = 25_000  # names that are looked through for the nearest
 
 
 def read_labels(path: str | Path) -> list[str]:
@@ -24,15 +29,20 @@ def read_labels(path: str | Path) -> list[str]:
             as Keras's own file for ImageNet has it, to a list that ends with the name).
 
     Raises:
-        LabelError: It cannot be read, holds no names, or leaves out an index.
+        LabelError: It cannot be read, is larger than 16 MB, holds no names, or leaves out an index.
     """
     where = repr(str(path))
+    check_regular(Path(path), LabelError, "a file of labels")
     try:
-        text = Path(path).read_text("utf-8-sig")
+        with Path(path).open("rb") as file:
+            data = file.read(_LARGEST * 10**6 + 1)
+        if len(data) > _LARGEST * 10**6:
+            raise LabelError(f"{where} is larger than {_LARGEST} MB; a file of labels has one name a line.")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise LabelError(f"{where} is no text in UTF-8; a file of labels has one name a line.") from None
-    except (OSError, ValueError) as error:
-        raise LabelError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+        raise LabelError(f"{where} is not text in UTF-8; a file of labels has one name a line.") from None
+    except OSError as error:
+        raise LabelError(f"{where} cannot be read: {error.strerror or error}.") from None
     labels = _parse(text, where)
     if not labels:
         raise LabelError(f"{where} holds no names; a file of labels has one name a line.")
@@ -44,7 +54,7 @@ def _parse(text: str, where: str) -> list[str]:
         return [line.strip() for line in text.strip().splitlines()]
     try:
         return _from_json(json.loads(text))
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         raise LabelError(
             f"{where} is not a list of names: JSON must be a list, or an object with every index from 0 on, in quotes."
         ) from None
@@ -132,12 +142,23 @@ def _by_name(wanted: str, labels: list[str]) -> int:
             return fits[0]
         if fits:
             raise LabelError(_ambiguous(wanted, fits, labels))
-    near = [labels[lower.index(name)] for name in difflib.get_close_matches(text, lower, 3, 0.4)]
-    hint = f"the nearest names are {', '.join(map(repr, near))}" if near else "no name is near to it"
-    raise LabelError(f"There is no class {wanted!r}; {hint}.")
+    near = _nearest(text, lower)
+    hint = f"the nearest names are {', '.join(_shown(labels[i]) for i in near)}" if near else "no name is near to it"
+    raise LabelError(f"There is no class {_shown(wanted)}; {hint}.")
+
+
+def _nearest(text: str, names: list[str]) -> list[int]:
+    """The indices of up to three names that are like a text, by their beginnings."""
+    first = {name[:_LONGEST]: i for i, name in reversed(list(enumerate(names[:_MOST])))}
+    return [first[name] for name in difflib.get_close_matches(text[:_LONGEST], first, 3, 0.4)]
+
+
+def _shown(name: str) -> str:
+    """A name in quotes; of a very long one, the beginning."""
+    return repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…")
 
 
 def _ambiguous(wanted: str, fits: list[int], labels: list[str]) -> str:
-    shown = ", ".join(f"{labels[i]!r} ({i})" for i in fits[:5])
+    shown = ", ".join(f"{_shown(labels[i])} ({i})" for i in fits[:5])
     more = f" and {len(fits) - 5} more" if len(fits) > 5 else ""
-    return f"{wanted!r} fits {len(fits)} classes: {shown}{more}; give a whole name, or an index."
+    return f"{_shown(wanted)} fits {len(fits)} classes: {shown}{more}; give a whole name, or an index."

@@ -19,6 +19,7 @@ from fullyconv.field_picture import View, draw_field
 from fullyconv.geometry import Axis, Interval, Number, plain
 from fullyconv.images import read_image
 from fullyconv.plan import aligned
+from fullyconv.printable import inline
 from fullyconv.rules.rule import describe_size
 
 HEADING = ("layer", "class", "map", "stride", "offset", "field", "padding", "note")
@@ -147,7 +148,7 @@ class Geometry:
             known = list(dict.fromkeys(layer.name for layer in self.layers))
             raise GeometryError(
                 f"{self.name!r} has no layer named {name!r}.\n"
-                f"Give one of: {', '.join(known[:8])}{' ...' if len(known) > 8 else ''}"
+                f"Give one of: {inline(', '.join(known[:8]))}{' ...' if len(known) > 8 else ''}"
             )
         return found[-1]
 

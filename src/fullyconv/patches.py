@@ -33,8 +33,8 @@ def filled(shape: Sequence[int], dtype: Any, make: Callable[[slice, slice], np.n
         make: Returns the patch at some rows and columns.
 
     Example:
-        >>> filled((2, 3), float, lambda rows, columns: np.ones((2, 3))).sum()
-        6.0
+        >>> filled((2, 3), int, lambda rows, columns: np.ones((2, 3))).tolist()
+        [[1, 1, 1], [1, 1, 1]]
     """
     array = np.empty(tuple(shape), dtype)
     for rows, columns in patches(*array.shape[:2]):

@@ -13,6 +13,7 @@ from fullyconv.cost import Cost, Size, StrideCost, of_recipes
 from fullyconv.errors import GeometryError, UnsupportedLayerError
 from fullyconv.geometry import Grid
 from fullyconv.inputs import image_size, integers
+from fullyconv.printable import inline
 from fullyconv.rules.rule import Map, Recipe, describe_size
 from fullyconv.walk import Step, Walk
 
@@ -133,11 +134,12 @@ class Plan:
             fields = describe_size(tuple(high - low for low, high in grid.receptive_field))
             lines.append(f"window {describe_size(grid.window)}, stride {describe_size(grid.stride)}, field {fields}")
             lines.append(f"{grid.exactness}" + (f": {reasons_in_words(grid)}" if grid.exactness != "exact" else ""))
-        return [*lines, *self.notes]
+        return [*lines, *map(inline, self.notes)]
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """A table's lines, its columns aligned; the first row is the heading, and is underlined."""
+    rows = [[inline(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
@@ -151,7 +153,7 @@ def _grid(x: Map) -> Grid:
 def reasons_in_words(grid: Grid, most: int = 3) -> str:
     """The reasons of a grid that is not exact, the weightiest few by name."""
     shown, rest = sorted(grid.reasons, key=lambda reason: reason.endswith(" pads"))[:most], len(grid.reasons) - most
-    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
+    return inline(", ".join(shown)) + (f" and {rest} more" if rest > 0 else "")
 
 
 def plan(  # noqa: PLR0913  one keyword for each option

@@ -12,10 +12,11 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from fullyconv.errors import UnsupportedLayerError
+from fullyconv.printable import LONGEST, inline, printable
 from fullyconv.units import in_bytes, in_units
 
 if TYPE_CHECKING:
@@ -56,9 +57,13 @@ def in_commands(text: str) -> str:
         >>> fullyconv.report.in_commands("Give it:  fullyconv.convert(model, window=(224, 224))")
         'Give it:  --window 224x224'
     """
+    return "\n".join(line if len(line) > LONGEST else _in_commands(line) for line in text.split("\n"))
+
+
+def _in_commands(line: str) -> str:
     for pattern, replacement in IN_COMMANDS:
-        text = re.sub(pattern, replacement, text)
-    return text
+        line = re.sub(pattern, replacement, line)
+    return line
 
 
 MEANINGS = {
@@ -146,7 +151,7 @@ def _cost_in_words(cost: Cost) -> Iterator[str]:
     yield f"{in_units(cost.parameters)} parameters"
     yield f"{in_bytes(cost.peak_activation)} of activations at the peak, for one image"
     if cost.uncounted:
-        yield f"not counted: the work of {', '.join(cost.uncounted)}"
+        yield f"not counted: the work of {inline(', '.join(cost.uncounted))}"
 
 
 def _show_strides(plan: Plan, size: Sequence[int], console: Console) -> None:
@@ -199,7 +204,7 @@ def show_table(
     for i, name in enumerate(heading):
         table.add_column(name, justify="right" if i >= right else "left", no_wrap=i != wraps)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(Text(inline(cell)) for cell in row))
     with console.capture() as printed:
         console.print(table)
     console.file.write("".join(f"{line.rstrip()}\n" for line in printed.get().splitlines()))
@@ -222,12 +227,12 @@ def show_peaks(heatmap: Heatmap, console: Console) -> None:
         show(console, f"No {heatmap.placement.noun} has a {heatmap.kind} of at least {heatmap.threshold:g}.")
     for peak in listed:
         corner = ", ".join(f"{float(low):g}..{float(high):g}" for low, high in peak.box)
-        show(console, f"{peak.probability:8.4f}  {peak.label}  (rows {corner.replace(', ', ', columns ')})")
+        show(console, f"{peak.probability:8.4f}  {inline(peak.label)}  (rows {corner.replace(', ', ', columns ')})")
 
 
 def show(console: Console, text: str) -> None:
-    """Print text as it is: no markup, no wrapping by another width than the terminal's."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print text as it is: no markup, no wrapping by another width than the terminal's, and nothing that it obeys."""
+    console.print(printable(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def _cells_of(plan: Plan, size: Sequence[int]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from fullyconv import _keras
 from fullyconv.errors import Refusal, UnsupportedLayerError, UnsupportedModelError, WindowError
 from fullyconv.geometry import Axis
 from fullyconv.inputs import what_enters
+from fullyconv.printable import inline
 from fullyconv.rules import PINS, REFUSED, RULES
 from fullyconv.rules.flatten import unfolded
 from fullyconv.rules.fragments import interleaved
@@ -202,7 +203,7 @@ class Walk:
         if self.found is None:
             raise UnsupportedModelError(
                 f"{self.model.name!r} has no layer named {self.options['until']!r}.\n"
-                f"The `until` argument takes one of: {', '.join(list(self.names.values())[:8])} ..."
+                f"The `until` argument takes one of: {inline(', '.join(list(self.names.values())[:8]))} ..."
             )
         if isinstance(self.found, list):
             raise UnsupportedModelError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 
 from fullyconv.cli import (  # noqa: F401  # they add their commands
     conversion,
@@ -13,7 +14,7 @@ from fullyconv.cli import (  # noqa: F401  # they add their commands
     tools,
 )
 from fullyconv.cli.app import app
-from fullyconv.cli.process import StreamError, open_streams, say
+from fullyconv.cli.process import StreamError, complain, open_streams, say
 
 
 def main() -> None:
@@ -22,5 +23,8 @@ def main() -> None:
     try:
         app(prog_name="fullyconv")
     except StreamError as error:
-        say(error.message)
+        complain(error.message)
         sys.exit(error.exit_code)
+    except Exception:  # noqa: BLE001  what --debug shows
+        say(traceback.format_exc().rstrip(), err=True)
+        sys.exit(1)

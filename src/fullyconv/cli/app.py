@@ -20,12 +20,28 @@ from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
 import typer
+from typer.core import TyperGroup
 
 from fullyconv import backend, doctor, report
-from fullyconv.cli.process import StreamError, say, stoppable
+from fullyconv.cli.process import StreamError, complain, say, stoppable
 from fullyconv.errors import FullyConvError
+from fullyconv.printable import printable
+
+
+class _Commands(TyperGroup):
+    """The commands; what is wrong with how one was called is told as `say` tells it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if hasattr(error, "format_message"):  # click's own, which typer has under no public name
+                error.message = printable(error.message)  # type: ignore[attr-defined]
+            raise
+
 
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -36,7 +52,7 @@ app = typer.Typer(
 def _version(wanted: bool) -> None:
     """Print the versions and stop, if that was asked for."""
     if wanted:
-        typer.echo(doctor.summary())
+        say(doctor.summary())
         raise typer.Exit
 
 
@@ -104,7 +120,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             code, message = _end(error)
             if debug and code == 1:
                 raise
-            say(message)
+            complain(message)
             raise typer.Exit(code) from None
 
     options["debug"] = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
@@ -143,7 +159,7 @@ def prepare() -> None:
     if "keras" in sys.modules:
         return
     if not backend.chosen() and not backend.is_installed(backend.configured()):
-        typer.echo(
+        say(
             f"Using Keras's OpenVINO backend: KERAS_BACKEND is not set, and {backend.configured()} is not installed.",
             err=True,
         )

@@ -24,6 +24,7 @@ from fullyconv.cli.options import (
     parse_window,
     picture,
 )
+from fullyconv.cli.process import say
 from fullyconv.errors import UnsupportedLayerError, VerificationError
 
 
@@ -66,11 +67,11 @@ def convert(
     fcn = fullyconv.convert(planned)
     fcn.labels, fcn.preprocess = names, source.preprocess if pixels is None else pixels
     proof = fullyconv.verify(model, fcn)
-    typer.echo(proof)
+    say(proof)
     if not (proof.native_ok and proof.size_ok):
         raise VerificationError(f"'{output}' was not written: the conversion does not hold, as the report above says.")
     save(fcn, output)
-    typer.echo(f"Wrote {output} ({output.stat().st_size / 1e6:,.1f} MB).")
+    say(f"Wrote {output} ({output.stat().st_size / 1e6:,.1f} MB).")
 
 
 @command
@@ -137,11 +138,11 @@ def verify(
     model = source.classifier()
     network = load(fcn, window, source.unsafe)
     proof = fullyconv.verify(model, network, images=[picture(network, path, pixels) for path in image or ()])
-    typer.echo(f"{proof}\n\n{report.verdict(proof)}")
+    say(f"{proof}\n\n{report.verdict(proof)}")
     if output:
         from fullyconv.error_map import error_map, noise_picture
 
         shown = image[0] if image else noise_picture(network)
         error_map(model, network, shown, pixels, proof.tolerance).save(output)
-        typer.echo(f"Wrote {output}.")
+        say(f"Wrote {output}.")
     raise typer.Exit(0 if proof.ok else 1)

@@ -12,6 +12,7 @@ import fullyconv
 from fullyconv import report
 from fullyconv.cli.app import command, prepare
 from fullyconv.cli.options import Cell, ClassifierOrNetwork, Context, Overwrite, Skip, Window, check_output, parse_cell
+from fullyconv.cli.process import say
 
 
 @command
@@ -61,4 +62,4 @@ def geometry(
         report.show_table(heading, rows, report.terminal())
     if image is not None and output is not None:
         found.save(output, image, layer, cell)
-        typer.echo(f"Wrote {output}.", err=as_json)
+        say(f"Wrote {output}.", err=as_json)

@@ -11,9 +11,11 @@ import typer
 from fullyconv import report
 from fullyconv.cli.app import command, prepare
 from fullyconv.cli.options import ClassifierOrNetwork, Conversion, Overwrite, Pixels, check_folder
+from fullyconv.cli.process import say
 from fullyconv.cli.targets import Targets, targets
 from fullyconv.errors import FullyConvError, ImageError, InputTooSmallError
 from fullyconv.outputs import check_free
+from fullyconv.printable import inline
 
 if TYPE_CHECKING:
     from fullyconv.detections import Found
@@ -107,10 +109,10 @@ def heatmap(
     if detections:
         save_detections(detections, found)
     written = [str(path) for path in (output, detections, maps if to.several else to.map(to.pictures[0])) if path]
-    typer.echo(f"Wrote {', '.join(written)}.")
+    say(f"Wrote {', '.join(written)}.")
     if failed:
         lines = "\n".join(f"  {report.in_commands(str(error))}" for error in failed)
-        typer.echo(f"{len(failed)} of {len(to.pictures)} pictures were left out:\n{lines}", err=True)
+        say(f"{len(failed)} of {len(to.pictures)} pictures were left out:\n{lines}", err=True)
         raise typer.Exit(1)
 
 
@@ -138,14 +140,14 @@ def _draw(make: Maker, to: Targets) -> tuple[list[Found], list[FullyConvError]]:
             if not to.several:
                 raise
             failed.append(_naming(path, error))
-            typer.echo(f"[{i}/{len(to.pictures)}] {to.called[path]}: left out")
+            say(f"[{i}/{len(to.pictures)}] {inline(to.called[path])}: left out")
             continue
         to.write(drawn, path)
         found += [drawn.found(make.threshold)] if make.threshold is not None else []
         for note in (note for note in drawn.notes if note not in said):
-            typer.echo(report.in_commands(note))
+            say(report.in_commands(note))
         said.update(drawn.notes)
-        _show(drawn, f"[{i}/{len(to.pictures)}] {to.called[path]}: " if to.several else "")
+        _show(drawn, f"[{i}/{len(to.pictures)}] {inline(to.called[path])}: " if to.several else "")
     return found, failed
 
 
@@ -163,7 +165,7 @@ def _show(drawn: Heatmap, progress: str) -> None:
     many = (
         "" if drawn.threshold is None else f", {len(drawn.detections(drawn.threshold))} of at least {drawn.threshold:g}"
     )
-    report.show(report.terminal(), f"{progress}{best.label} {best.probability:.4f}{many}")
+    report.show(report.terminal(), f"{progress}{inline(best.label)} {best.probability:.4f}{many}")
 
 
 @command

@@ -1,4 +1,4 @@
-"""What ends a command from outside: a signal, a reader of its output that went away, a disk that is full."""
+"""How a command speaks to the world, and what ends it from outside: a signal, a reader that went away, a full disk."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 import typer
+
+from fullyconv.printable import printable
 
 BROKEN_PIPE = 128 + 13  # what a shell reports of a program whose reader went away
 PATIENCE = 1.0  # seconds in which further signals are taken for the same wish, so that what is cleaned up is
@@ -122,8 +124,13 @@ def _named(number: int, stream: TextIO | None) -> _Stream:
     return _Stream(stream.buffer, encoding=stream.encoding, errors=stream.errors, line_buffering=lines)
 
 
-def say(text: str) -> None:
+def say(what: object, err: bool = False) -> None:
+    """Print a text, as every command does: nothing in it, such as a name from a file, is obeyed by a terminal."""
+    typer.echo(printable(str(what)), err=err)
+
+
+def complain(text: str) -> None:
     """Print a text to stderr, unless it is empty or cannot be written."""
     with contextlib.suppress(StreamError):
         if text:
-            typer.echo(text, err=True)
+            say(text, err=True)

@@ -10,6 +10,7 @@ import typer
 import fullyconv
 from fullyconv.cli.app import command, prepare
 from fullyconv.cli.options import Classifier, Conversion, Overwrite, Pixels, check_labels, check_output
+from fullyconv.cli.process import say
 
 
 @command
@@ -44,4 +45,4 @@ def report(
     check_labels(planned, names, classes)
     mode = pixels or source.preprocess
     fullyconv.write_report(planned, image, output, classes=classes or None, preprocess=mode, labels=names)
-    typer.echo(f"Wrote {output} ({output.stat().st_size / 1e6:,.1f} MB). Open it in a browser.")
+    say(f"Wrote {output} ({output.stat().st_size / 1e6:,.1f} MB). Open it in a browser.")

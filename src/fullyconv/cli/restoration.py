@@ -10,6 +10,7 @@ import typer
 import fullyconv
 from fullyconv.cli.app import command, prepare
 from fullyconv.cli.options import Overwrite, Size, Unsafe, check_output, load, parse_window
+from fullyconv.cli.process import say
 from fullyconv.errors import VerificationError
 
 
@@ -41,9 +42,9 @@ def classifier(
     network = load(fcn, window, unsafe)
     model = fullyconv.to_classifier(network, like=open_model(like, unsafe=unsafe) if like else None)
     proof = fullyconv.verify(model, network)
-    typer.echo(f"Native error {proof.native_error:.1e}, at most {proof.tolerance:.0e} is allowed.")
+    say(f"Native error {proof.native_error:.1e}, at most {proof.tolerance:.0e} is allowed.")
     if not proof.native_ok:
         raise VerificationError(f"'{output}' was not written: it does not answer as '{fcn}' does at its window.")
     with written_whole(output) as draft:
         model.save(draft)
-    typer.echo(f"Wrote {output} ({output.stat().st_size / 1e6:,.1f} MB).")
+    say(f"Wrote {output} ({output.stat().st_size / 1e6:,.1f} MB).")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from fullyconv.cli.options import check_ending, check_folder, check_output
+from fullyconv.cli.process import say
 from fullyconv.errors import OutputError
 from fullyconv.files import make_folder
 from fullyconv.outputs import check_free, check_place
@@ -90,7 +91,7 @@ class Targets:
         read = {path.resolve() for path in self.pictures}
         for option, path in self._written():
             if path.resolve() in read:
-                msg = f"'{path}' is one of the pictures that are read.\nGive another place with {option}."
+                msg = f"{str(path)!r} is one of the pictures that are read.\nGive another place with {option}."
                 raise OutputError(msg)
         if self.output and not self.several:
             check_output(self.output, *_PICTURES, overwrite=self.overwrite)
@@ -130,7 +131,7 @@ class Targets:
             path, times = Counter(map(place, self.pictures)).most_common(1)[0]
             if path and times > 1:
                 remedy = f"Draw them one by one, each with {option} of its own."
-                raise OutputError(f"Two pictures would have the {what} '{path}'.\n{remedy}")
+                raise OutputError(f"Two pictures would have the {what} {str(path)!r}.\n{remedy}")
 
     def _folders(self, picture: Path) -> Iterator[tuple[Path, str]]:
         """The folders that are made for a picture, each with its option."""
@@ -186,7 +187,7 @@ def targets(
     found = Targets(pictures, several, output, detections, maps, reads, overwrite)
     found.check()
     for note in notes:
-        typer.echo(note)
+        say(note)
     return found
 
 

@@ -11,6 +11,7 @@ import fullyconv
 from fullyconv import doctor as diagnosis
 from fullyconv.cli.app import command, no_stderr, prepare
 from fullyconv.cli.options import ClassifierOrNetwork, Conversion, Overwrite
+from fullyconv.cli.process import say
 from fullyconv.files import check_not_read
 from fullyconv.outputs import SAVED_MODEL, check_free, check_place
 
@@ -52,9 +53,9 @@ def export(
     network = source.converted(options)
     with no_stderr():  # what exporters print; what they raise is told
         written = fullyconv.export(network, output, format, overwrite=overwrite)
-    typer.echo(written)
+    say(written)
     size = sum(path.stat().st_size for path in written.files)
-    typer.echo(f"Wrote {output} ({size / 1e6:,.1f} MB).")
+    say(f"Wrote {output} ({size / 1e6:,.1f} MB).")
 
 
 @command
@@ -68,5 +69,5 @@ def doctor(
     Exit code 0 where fullyconv can run, 1 where something keeps it from that. Nothing is changed.
     """
     found = diagnosis.diagnose(start)
-    typer.echo(found)
+    say(found)
     raise typer.Exit(1 if found.problems else 0)

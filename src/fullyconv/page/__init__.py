@@ -103,7 +103,7 @@ def write(found: Findings, path: str | os.PathLike[str]) -> None:
     """
     text = page(found)
     with written_whole(path) as temporary:
-        temporary.write_text(text, "utf-8")
+        temporary.write_text(text, "utf-8", "backslashreplace")  # half a surrogate pair in a name
 
 
 def page(found: Findings) -> str:
