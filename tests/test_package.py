@@ -23,7 +23,8 @@ ROOT = PACKAGE.parents[1]
 # A module imports only modules above it.
 ORDER = [
     *("errors", "backend", "_device", "doctor", "_lazy", "__init__"),
-    *("printable", "files", "outputs", "geometry", "units", "model_files", "_composite", "_keras", "_saved"),
+    *("printable", "files", "outputs", "geometry", "units", "preprocessing", "model_limits", "model_files", "facts"),
+    *("_composite", "_keras", "_saved"),
     *("rules.rule", "rules.order", "rules.places", "rules.fragments", "rules.conv"),
     *("rules.pool", "rules.flatten", "rules.pointwise", "rules.dense", "rules.normalization", "rules.merge"),
     *("rules.channels", "rules.unconverted", "rules"),
@@ -32,7 +33,7 @@ ORDER = [
     *("convert", "reference", "verify", "formats", "export"),
     *("weight_files", "classifier_weights", "entering", "answers", "weight_sources", "dense_weights", "likeness"),
     *("replay", "restoration"),
-    *("preprocessing", "patches", "picture_files", "images", "labels", "statedict", "pretrained"),
+    *("patches", "picture_files", "images", "labels", "statedict", "pretrained"),
     *("colours", "drawing", "render"),
     *("placement", "detections", "map_files", "reading", "heatmap", "error_map"),
     *("field_picture", "layer_geometry", "receptive"),

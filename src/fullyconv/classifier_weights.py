@@ -209,7 +209,7 @@ def _load(model: keras.Model, file: WeightFile, by_name: bool) -> None:
                 _saved.load_legacy(legacy_root(hdf5), model, by_name)
         else:
             model.load_weights(file.path)
-    except (ValueError, KeyError, OSError) as error:
+    except Exception as error:  # Keras raises many kinds, and none of its own
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise ModelFileError(
             f"Keras cannot load '{file.path}' into {model.name!r}: {reason}.\nSave the weights again with the model."

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,14 +16,13 @@ from fullyconv import _keras
 from fullyconv.cost import Cost, Size, cost
 from fullyconv.engine import Compiled, compile
 from fullyconv.errors import GeometryError, InputTooSmallError, ModelFileError, OutputError, WindowError
+from fullyconv.facts import read_facts, write_facts
 from fullyconv.files import written_whole
 from fullyconv.geometry import Grid
 from fullyconv.inputs import image_size, whole_numbers, window_of
 from fullyconv.model_files import read_model
 from fullyconv.plan import Plan, plan
 from fullyconv.rules.rule import Arrange, Blueprint, Map, Recipe, describe_size, needed
-
-MEMBER = "fullyconv.json"
 
 
 def convert(model: keras.Model | Plan, **options: Any) -> FullyConv:
@@ -262,8 +259,7 @@ class FullyConv:
             )
         with written_whole(target) as draft:
             self.model.save(draft)
-            with zipfile.ZipFile(draft, "a") as archive:
-                archive.writestr(MEMBER, json.dumps(self._facts()))
+            write_facts(draft, self._facts())
 
     def _facts(self) -> dict[str, Any]:
         reasons = [[grid.exactness, grid.reasons] for grid in keras.tree.flatten(self.grids)]
@@ -303,7 +299,7 @@ def load(
         WindowError: the window is neither in the file nor given.
     """
     model = read_model(Path(path), **options)
-    facts = _read_facts(path)
+    facts = read_facts(Path(path))
     if not facts:
         _check_open(path, model)
     window = _agreed(path, window, facts.get("window"))
@@ -314,7 +310,7 @@ def load(
             f"Give the size it was trained on:  fullyconv.load(path, window=224)"
         )
     made = plan(model, window=window, pool="global", context="global", rules=rules)
-    grids = _with_reasons(made.grids, facts.get("grids", []))
+    grids = _with_reasons(made.grids, facts.get("grids") or ())
     known = {name: facts.get(name) for name in ("labels", "preprocess", "options")}
     if rules:
         known["options"] = {**(known["options"] or {}), "rules": rules}
@@ -351,10 +347,3 @@ def _with_reasons(grids: Any, saved: Sequence[Any]) -> Any:
     for i, (grid, (exactness, reasons)) in enumerate(zip(flat, saved, strict=False)):
         flat[i] = replace(grid, reasons=tuple(reasons)) if grid.exactness == exactness else grid
     return keras.tree.pack_sequence_as(grids, flat)
-
-
-def _read_facts(path: str | os.PathLike[str]) -> Mapping[str, Any]:
-    if not zipfile.is_zipfile(path):
-        return {}
-    with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read(MEMBER)) if MEMBER in archive.namelist() else {}

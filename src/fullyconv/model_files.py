@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import json
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,21 @@ import h5py
 import keras
 
 from fullyconv.errors import ModelFileError, UnsupportedModelError
-from fullyconv.files import is_path
+from fullyconv.files import check_regular, is_path
+from fullyconv.model_limits import (
+    WEIGHTS,
+    check_calls,
+    count_values,
+    damaged,
+    opened_archive,
+    opened_weights,
+    parsed,
+    read_member,
+    text_of,
+    weights_within,
+)
 
+CONFIG = "config.json"
 SUFFIXES = (".keras", ".h5", ".hdf5")
 
 # Files that hold a network of another kind: what they are, and what to do with one.
@@ -61,16 +74,29 @@ def open_model(source: str | Path, *, random_weights: bool = False, unsafe: bool
     return model
 
 
-def check_file(path: Path) -> dict[str, Any]:
-    """The description of the model in a file.
+@dataclass(frozen=True)
+class Held:
+    """What a model file holds, within the limits.
+
+    Args:
+        config: The description of the model.
+        values: How many numbers its arrays have.
+    """
+
+    config: dict[str, Any]
+    values: int
+
+
+def check_file(path: Path) -> Held:
+    """What a model file holds.
 
     Raises:
-        ModelFileError: where there is no such file, or it holds no model.
+        ModelFileError: where there is no such file, or it holds no model, or announces more than it can hold.
     """
-    if not path.exists():
-        raise ModelFileError(_no_such_file(path))
     _check_kind(path)
-    return _zip_config(path) if path.suffix == ".keras" else _hdf5_config(path)
+    held = _in_zip(path) if path.suffix == ".keras" else _in_hdf5(path)
+    check_calls(path, held.config)
+    return held
 
 
 def read_model(path: Path, **options: Any) -> keras.Model:
@@ -83,17 +109,33 @@ def read_model(path: Path, **options: Any) -> keras.Model:
     Raises:
         ModelFileError: where there is no such file, or it holds no model that can be loaded.
     """
-    config = check_file(path)
+    held = check_file(path)
     try:
-        return keras.models.load_model(path, compile=False, **options)
+        with weights_within(path, held.values):
+            model = keras.models.load_model(path, compile=False, **options)
+    except ModelFileError:
+        raise
     except Exception as error:  # Keras raises many kinds, and none of its own
-        raise ModelFileError(_unloadable(path, config, error)) from error
+        raise ModelFileError(_unloadable(path, held.config, error)) from error
+    if not isinstance(model, keras.Model):
+        raise ModelFileError(
+            f"'{path}' does not hold a model: what it describes is of the class {type(model).__name__}.\n"
+            "Save the model that it belongs to with model.save."
+        )
+    return model
 
 
 def _check_kind(path: Path) -> None:
-    """Refuse what its name or its being a folder says is no Keras model."""
+    """Refuse what its name, or its being no file, says is no Keras model."""
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise ModelFileError(f"'{path}' cannot be read: {error.strerror}.\nCheck the path.") from error
+    if not there:
+        raise ModelFileError(_no_such_file(path))
     if path.is_dir():
         raise ModelFileError(_folder(path))
+    check_regular(path, ModelFileError, "a model")
     if path.name.endswith(".weights.h5"):
         raise ModelFileError(_weights_only(path))
     if not path.stat().st_size:
@@ -109,41 +151,43 @@ def _check_kind(path: Path) -> None:
         )
 
 
-def _zip_config(path: Path) -> dict[str, Any]:
-    """The description of the model in a `.keras` file."""
+def _in_zip(path: Path) -> Held:
+    """What a `.keras` file holds."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             cut = file.read(4) == b"PK\x03\x04"
         raise ModelFileError(_truncated(path) if cut else _not_a(path, "zip archive", ".keras"))
-    with zipfile.ZipFile(path) as archive:
-        if {"config.json", "model.weights.h5"} <= set(archive.namelist()):
-            return _parsed(path, archive.read("config.json"))
+    with opened_archive(path) as archive:
+        if {CONFIG, WEIGHTS} <= set(archive.namelist()):
+            config = _described(path, CONFIG, read_member(path, archive, CONFIG))
+            with opened_weights(path, archive) as file:
+                return Held(config, count_values(path, file))
     raise ModelFileError(
         f"'{path}' is a zip archive without a Keras model in it.\n"
         "A .keras file has the members config.json and model.weights.h5: save the model again with model.save."
     )
 
 
-def _hdf5_config(path: Path) -> dict[str, Any]:
-    """The description of the model in a `.h5` file."""
+def _in_hdf5(path: Path) -> Held:
+    """What a `.h5` file holds."""
     try:
-        with h5py.File(path) as file:
-            config = file.attrs.get("model_config")
-    except OSError as error:
+        file = h5py.File(path, "r")
+    except Exception as error:  # h5py raises what HDF5 says in many kinds
         message = _truncated(path) if "truncated" in str(error) else _not_a(path, "HDF5 file", path.suffix)
         raise ModelFileError(message) from error
-    if config is None:
-        raise ModelFileError(_weights_only(path))
-    return _parsed(path, config)
+    with file:
+        text = text_of(path, file, "model_config")
+        if text is None:
+            raise ModelFileError(_weights_only(path))
+        return Held(_described(path, "model_config", text), count_values(path, file))
 
 
-def _parsed(path: Path, text: str | bytes) -> dict[str, Any]:
+def _described(path: Path, where: str, text: str | bytes) -> dict[str, Any]:
     """A model's description, from JSON."""
-    try:
-        config = json.loads(text)
-    except ValueError as error:
-        raise ModelFileError(_truncated(path)) from error
-    return config if isinstance(config, dict) else {}
+    config = parsed(path, where, text)
+    if not isinstance(config, dict):
+        raise ModelFileError(damaged(path, f"its {where} is not the description of a model, but {ascii(config)[:60]}"))
+    return config
 
 
 def _application(name: str, *, random_weights: bool) -> keras.Model:
@@ -194,12 +238,14 @@ def _missing_classes(config: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(name for name in _layer_classes(config) if not _is_known(name)))
 
 
-def _layer_classes(config: dict[str, Any]) -> Iterator[str]:
+def _layer_classes(config: Any) -> Iterator[str]:
     """The class of a model and of each layer in it, to any depth."""
+    if not isinstance(config, dict):
+        return
     yield str(config.get("registered_name") or config.get("class_name") or "Functional")
     inner = config.get("config")
-    layers = inner.get("layers", []) if isinstance(inner, dict) else []
-    for layer in layers:
+    layers = inner.get("layers") if isinstance(inner, dict) else None
+    for layer in layers if isinstance(layers, list) else ():
         yield from _layer_classes(layer)
 
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,8 +24,9 @@ import numpy as np
 
 from fullyconv import _saved
 from fullyconv.errors import ModelFileError
+from fullyconv.files import check_regular
+from fullyconv.model_limits import WEIGHTS, count_values, opened_archive, opened_weights
 
-MEMBER = "model.weights.h5"
 # Groups of Keras 3's layout that hold the state of something else than a layer.
 _NO_LAYERS = {"optimizer", "metrics", "seed_generator", "loss_tracker"}
 
@@ -80,13 +80,15 @@ def read_weight_file(path: Path) -> WeightFile:
     Raises:
         ModelFileError: there is no such file, or it holds no weights.
     """
+    if not path.is_dir():
+        check_regular(path, ModelFileError, "a weight file")
     try:
-        with opened(path) as file:
+        with _checked(path) as file:
             legacy = legacy_root(file)
             weights = list(_legacy(legacy, path) if legacy is not None else _numbered(file, path))
     except ModelFileError:
         raise
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # h5py raises what HDF5 says in many kinds
         raise ModelFileError(_unreadable(path, error)) from error
     if not weights:
         raise ModelFileError(
@@ -100,11 +102,23 @@ def read_weight_file(path: Path) -> WeightFile:
 def opened(path: Path) -> Iterator[h5py.File]:
     """The HDF5 file of weights: the file itself, or the one inside a `.keras` file."""
     if path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive, archive.open(MEMBER) as member, _hdf5(member) as file:
+        with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS) as member, _hdf5(member) as file:
             yield file
     else:
         with _hdf5(path) as file:
             yield file
+
+
+@contextmanager
+def _checked(path: Path) -> Iterator[h5py.File]:
+    """The same, within the limits of what a file may announce."""
+    with ExitStack() as stack:
+        if path.suffix == ".keras" and path.is_file():
+            file = stack.enter_context(opened_weights(path, stack.enter_context(opened_archive(path))))
+        else:
+            file = stack.enter_context(_hdf5(path))
+        count_values(path, file)
+        yield file
 
 
 def _hdf5(source: Path | IO[bytes]) -> h5py.File:
@@ -179,9 +193,12 @@ def told_apart(names: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _array(path: Path, key: str) -> np.ndarray:
-    with opened(path) as file:
-        data = _saved.safe_dataset(file, key)
-        return np.array(data, dtype="bfloat16" if data.attrs.get("dtype") == "bfloat16" else None)
+    try:
+        with opened(path) as file:
+            data = _saved.safe_dataset(file, key)
+            return np.array(data, dtype="bfloat16" if data.attrs.get("dtype") == "bfloat16" else None)
+    except Exception as error:  # as above
+        raise ModelFileError(_unreadable(path, error)) from error
 
 
 def _unreadable(path: Path, error: Exception) -> str:

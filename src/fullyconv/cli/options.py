@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 import sys
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -347,9 +346,6 @@ def _channels(network: fullyconv.Plan | fullyconv.FullyConv) -> int | None:
 
 def load(path: Path, window: Size | None, unsafe: bool) -> fullyconv.FullyConv:
     """The converted network in a file."""
-    from fullyconv.model_files import check_file
-
-    check_file(path)
     return fullyconv.load(path, window=window, safe_mode=not unsafe)
 
 
@@ -367,7 +363,6 @@ def picture(fcn: fullyconv.FullyConv, path: Path, mode: Any) -> Any:
 
 def _is_converted(path: Path) -> bool:
     """Whether the file is a network that this package has converted."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return "fullyconv.json" in archive.namelist()
+    from fullyconv.facts import read_facts
+
+    return bool(read_facts(path))
