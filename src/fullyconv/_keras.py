@@ -106,6 +106,17 @@ def operations_of(model: Any, prefix: str = "", whole: Rules = None) -> Iterator
             yield prefix, operation
 
 
+def calls_in(model: Any, known: dict[int, int] | None = None) -> int:
+    """How many calls `walk` makes of operations, counted without making them."""
+    graph, known = graph_of(model), {} if known is None else known
+    if graph is None:
+        return 1
+    if id(graph) not in known:
+        nodes = (node for nodes in graph._nodes_by_depth.values() for node in nodes)
+        known[id(graph)] = sum(calls_in(node.operation, known) for node in nodes)
+    return known[id(graph)]
+
+
 def inner_models(model: Any) -> Iterator[Any]:
     """Every model inside a model, to any depth."""
     graph = graph_of(model)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import keras
 import numpy as np
 
-from fullyconv import _keras
+from fullyconv import _keras, _saved
 from fullyconv.cost import Cost, Size, cost
 from fullyconv.engine import Compiled, compile
 from fullyconv.errors import GeometryError, InputTooSmallError, ModelFileError, OutputError, WindowError
@@ -258,6 +258,7 @@ class FullyConv:
                 f"Cannot save to {target}: the file must end in .keras, which keeps graphs of operations."
             )
         with written_whole(target) as draft:
+            _saved.check_room(self.model, target)
             self.model.save(draft)
             write_facts(draft, self._facts())
 

@@ -11,8 +11,8 @@ import functools
 import inspect
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -20,7 +20,8 @@ import keras
 import ml_dtypes
 import numpy as np
 
-from fullyconv.errors import GeometryError, UnsupportedModelError
+from fullyconv.errors import FullyConvError, GeometryError, UnsupportedModelError
+from fullyconv.model_files import cause_of
 
 __all__ = ["Compiled", "Runnable", "compile"]
 
@@ -122,9 +123,10 @@ class Compiled:
 
         Raises:
             GeometryError: For arrays whose number, rank or fixed sizes the model does not take.
+            UnsupportedModelError: For a model that Keras cannot compute.
         """
         arrays = _arrays(self._model, x)
-        with self._lock:
+        with self._lock, _explained(self._model):
             if self._weights.changed():
                 self._refresh()
             start = time.perf_counter()
@@ -233,6 +235,20 @@ def _caller(model: Runnable) -> Callable[[Any], Any]:
 
 def _on_openvino() -> bool:
     return keras.backend.backend() == "openvino"
+
+
+@contextmanager
+def _explained(model: Runnable) -> Iterator[None]:
+    """Say of which model Keras, or what runs below it, says that it cannot be computed."""
+    try:
+        yield
+    except FullyConvError:
+        raise
+    except Exception as error:  # of whatever kind
+        raise UnsupportedModelError(
+            f"{getattr(model, 'name', 'model')!r} cannot be computed by Keras on {keras.backend.backend()}: "
+            f"{cause_of(error)}\nSee whether the classifier itself answers there:  model.predict(images)"
+        ) from error
 
 
 def _check_precision(precision: str) -> None:

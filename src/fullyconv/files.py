@@ -110,7 +110,11 @@ def is_path(source: str) -> bool:
         (True, False)
     """
     path = Path(source)
-    return path.exists() or bool(path.suffix) or len(path.parts) != 1
+    try:
+        there = path.exists()
+    except OSError:  # too long a name, say: reading it says so
+        return True
+    return there or bool(path.suffix) or len(path.parts) != 1
 
 
 def _check_place(target: Path, overwrite: bool) -> None:

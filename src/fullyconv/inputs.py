@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
@@ -13,7 +14,7 @@ from fullyconv import _keras
 from fullyconv.errors import GeometryError, InputTooSmallError, UnsupportedModelError, WindowError
 from fullyconv.geometry import Axis
 from fullyconv.rules import RULES
-from fullyconv.rules.rule import Map, Recipe, dropped
+from fullyconv.rules.rule import VALUES, Map, Recipe, describe_size, dropped
 from fullyconv.rules.unconverted import UNCONVERTED
 
 
@@ -107,6 +108,17 @@ def _image(model: Any, tensor: Any, rank: int, first: bool, window: int | Sequen
     if channels is None:
         raise WindowError(
             f"{model.name!r} leaves its number of channels open: {tensor.shape}.\nGive its input a number."
+        )
+    values = math.prod(known) * channels
+    if values > VALUES:
+        raise UnsupportedModelError(
+            f"{model.name!r} reads images of {describe_size(known)} with {channels:,} channels: {values:,} values, and "
+            f"the limit is {VALUES:,}.\nGive a classifier of smaller images."
+        )
+    if tensor.dtype == "string":
+        raise UnsupportedModelError(
+            f"{model.name!r} reads text, not numbers: its input {tensor.name!r} has the dtype 'string'.\n"
+            f"Give a classifier of images."
         )
     axes = tuple(Axis(n) for n in known)
     recipe = Recipe(None)

@@ -65,6 +65,7 @@ def _from_json(value: Any) -> list[str]:
     names = [item[-1] if isinstance(item, list) else item for item in items]
     if not all(isinstance(name, str) for name in names):
         raise TypeError("a name must be text")
+    "".join(names).encode()  # an error where JSON has half a character
     return names
 
 

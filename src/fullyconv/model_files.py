@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -270,7 +271,7 @@ def _unloadable(path: Path, config: dict[str, Any], error: Exception) -> str:
             "Loading it would let the file do anything you can do on this machine.\n"
             "If you trust its author: --unsafe here, keras.models.load_model(path, safe_mode=False) in Python."
         )
-    return f"Keras cannot load '{path}': {_first_line(error)}\nSave it again as .keras with Keras 3.15 or later."
+    return f"Keras cannot load '{path}': {cause_of(error)}\nSave it again as .keras with Keras 3.15 or later."
 
 
 def _custom(path: Path, classes: list[str]) -> str:
@@ -308,7 +309,7 @@ def _unknown_name(name: str, known: list[str]) -> str:
 def _no_weights(name: str, error: Exception) -> str:
     """The message for ImageNet weights that could not be had."""
     return (
-        f"The ImageNet weights of {name} cannot be fetched: {_first_line(error)}\n"
+        f"The ImageNet weights of {name} cannot be fetched: {cause_of(error)}\n"
         f"Give a file saved where they can be, or build {name} with random weights to try the conversion:\n"
         f"--random-weights here, keras.applications.{name}(weights=None) in Python."
     )
@@ -346,7 +347,12 @@ def _not_a(path: Path, kind: str, suffix: str) -> str:
     return f"'{path}' is not a model: a {suffix} file is a {kind}, and this is not.\nSave the model with model.save."
 
 
-def _first_line(error: Exception) -> str:
-    """What another library's error says first, without its full stop."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200].rstrip(". ") + "."
+def cause_of(error: Exception, most: int = 1000) -> str:
+    """What another library's error says first, or at its end where that is the cause; a sentence."""
+    text = (str(error).strip() or type(error).__name__).rpartition("Exception encountered: ")[2]
+    _, _, example = text.partition("Example error message for object ")
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", example.partition(":\n")[2] or text)
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    calling = len(lines) > 1 and lines[0].startswith("Exception encountered when calling")
+    first = lines[calling] if lines else type(error).__name__
+    return (first if len(first) <= most else f"{first[: most // 2]} ... {first[-most // 2 :]}").rstrip(". ") + "."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,12 +13,13 @@ from fullyconv import _keras
 from fullyconv.errors import Refusal, UnsupportedLayerError, UnsupportedModelError, WindowError
 from fullyconv.geometry import Axis
 from fullyconv.inputs import what_enters
+from fullyconv.model_limits import CALLS
 from fullyconv.printable import inline
 from fullyconv.rules import PINS, REFUSED, RULES
 from fullyconv.rules.flatten import unfolded
 from fullyconv.rules.fragments import interleaved
 from fullyconv.rules.places import OfPlaces
-from fullyconv.rules.rule import Blueprint, Decline, Map, Places, Recipe, Site, describe_size
+from fullyconv.rules.rule import VALUES, Blueprint, Decline, Map, Places, Recipe, Site, describe_size
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Walk:
         spec = self._output_spec(operation, name, specs)
         before = len(self.recipes)
         try:
+            _check_size(spec)
             out = self._apply(operation, name, spec, args, kwargs)
         except Decline as refusal:
             return self._refusal(operation, name, refusal)
@@ -225,10 +228,11 @@ def need_graph(model: Any) -> Any:
     """The graph of a model.
 
     Raises:
-        UnsupportedModelError: it has none.
+        UnsupportedModelError: it has none, or its models call each other more often than can be walked.
     """
     graph = _keras.graph_of(model)
     if graph is not None:
+        _check_calls(model)
         return graph
     name, kind = getattr(model, "name", "model"), type(model).__name__
     if isinstance(model, keras.Sequential):
@@ -249,6 +253,15 @@ def need_graph(model: Any) -> Any:
         f"Expected a keras.Model, but received {'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}.\n"
         + ("Give its `.model`." if inside else "Load it with keras.models.load_model.")
     )
+
+
+def _check_calls(model: Any) -> None:
+    calls = _keras.calls_in(model)
+    if calls > CALLS:
+        raise UnsupportedModelError(
+            f"{model.name!r} calls {calls:,} layers, those of inner models counted for each call, and the limit is "
+            f"{CALLS:,}.\nGive a smaller network: the largest of keras.applications make about 1,000 calls."
+        )
 
 
 def _check_skip(model: Any, names: Mapping[int, str], asked: Iterable[str]) -> None:
@@ -274,6 +287,16 @@ def unique_names(model: Any, whole: _keras.Rules = None) -> dict[int, str]:
             names[id(operation)] = next(name for name in candidates if name not in taken)
             taken.add(names[id(operation)])
     return names
+
+
+def _check_size(spec: Any) -> None:
+    """Decline what returns more than there is memory for, before anything of that size is made."""
+    sizes = [math.prod(n for n in t.shape if n) for t in keras.tree.flatten(spec) if hasattr(t, "shape")]
+    if max(sizes, default=0) > VALUES:
+        raise Decline(
+            f"returns {max(sizes):,} values for one window, and the limit is {VALUES:,}",
+            "convert the part before it with `until`",
+        )
 
 
 def tensors(args: Any, kwargs: Mapping[str, Any]) -> Any:

@@ -22,6 +22,9 @@ import numpy as np
 from fullyconv import _keras
 from fullyconv.geometry import Axis, Length, Number
 
+# Values that a tensor of one window may have (4 GB of float32), and one that is flattened (1 GB of its positions).
+VALUES, FLATTENED = 2**30, 2**27
+
 
 class Decline(Exception):
     """A rule's refusal: one sentence on why, and one on what the user can do."""
@@ -162,7 +165,13 @@ class Map:
         """For each value of the tensor, its position in the piece of map."""
         if self.index is not None:
             return self.index
-        plain = np.arange(math.prod(self.layout)).reshape((*self.size, self.channels))
+        values = math.prod(self.layout)
+        if values > FLATTENED:
+            raise Decline(
+                f"rearranges {values:,} values, and the limit is {FLATTENED:,}",
+                "convert the part before it with `until`",
+            )
+        plain = np.arange(values).reshape((*self.size, self.channels))
         return np.moveaxis(plain, -1, 0) if self.channels_first else plain
 
     @property
