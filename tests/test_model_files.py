@@ -82,10 +82,17 @@ def test_folders(folder: Path):
     )
 
 
+PYTORCH = (
+    "Rebuild the network in Keras, copy the weights into it and save that as .keras.\n"
+    "torch.load(path, weights_only=True) reads them without running code that the file may carry."
+)
+
+
 @pytest.mark.parametrize(
     ("name", "what", "remedy"),
     [
-        ("n.pth", "PyTorch weights", "Rebuild the network in Keras, copy the weights into it and save that as .keras."),
+        *((f"n.{ending}", "PyTorch weights", PYTORCH) for ending in ("pth", "pt", "ckpt", "bin")),
+        ("n.safetensors", "weights without a network", PYTORCH.splitlines()[0]),
         ("n.onnx", "an ONNX graph", "Save the Keras model it was exported from as .keras."),
         ("n.pb", "a TensorFlow graph", "Load it with the TensorFlow that wrote it and save the Keras model as .keras."),
         ("n.tflite", "a TensorFlow Lite graph", "Save the Keras model it was made from as .keras."),

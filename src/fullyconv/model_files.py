@@ -34,8 +34,16 @@ SUFFIXES = (".keras", ".h5", ".hdf5")
 # Files that hold a network of another kind: what they are, and what to do with one.
 FOREIGN = {
     **dict.fromkeys(
-        (".pt", ".pth", ".ckpt", ".safetensors", ".bin"),
-        ("PyTorch weights", "Rebuild the network in Keras, copy the weights into it and save that as .keras."),
+        (".pt", ".pth", ".ckpt", ".bin"),
+        (
+            "PyTorch weights",
+            "Rebuild the network in Keras, copy the weights into it and save that as .keras.\n"
+            "torch.load(path, weights_only=True) reads them without running code that the file may carry.",
+        ),
+    ),
+    ".safetensors": (
+        "weights without a network",
+        "Rebuild the network in Keras, copy the weights into it and save that as .keras.",
     ),
     ".onnx": ("an ONNX graph", "Save the Keras model it was exported from as .keras."),
     ".pb": ("a TensorFlow graph", "Load it with the TensorFlow that wrote it and save the Keras model as .keras."),

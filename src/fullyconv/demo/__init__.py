@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from fullyconv import page, pretrained, report
+from fullyconv import page, report
 from fullyconv.comparison import Comparison, compare
 from fullyconv.convert import FullyConv, convert
+from fullyconv.demo import pretrained
 from fullyconv.engine import Compiled, compile
 from fullyconv.errors import OutputError, VerificationError
 from fullyconv.heatmap import Heatmap, heatmap
