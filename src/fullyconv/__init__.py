@@ -9,7 +9,7 @@ from fullyconv import _lazy
 
 if TYPE_CHECKING:
     from fullyconv.classifier_weights import convert_weights
-    from fullyconv.convert import FullyConv, convert, load
+    from fullyconv.convert import FullyConv, SavingWarning, convert, load
     from fullyconv.cost import Cost, StrideCost, cost
     from fullyconv.dense_weights import LoadedWeights, load_dense_weights
     from fullyconv.detections import Detection
@@ -60,6 +60,7 @@ __all__ = [
     "ModelFileError",
     "OutputError",
     "Plan",
+    "SavingWarning",
     "StrideCost",
     "UnsupportedLayerError",
     "UnsupportedModelError",
@@ -87,7 +88,7 @@ _lazy.make_lazy(
     __name__,
     {
         "classifier_weights": ("convert_weights",),
-        "convert": ("FullyConv", "convert", "load"),
+        "convert": ("FullyConv", "SavingWarning", "convert", "load"),
         "cost": ("Cost", "StrideCost", "cost"),
         "detections": ("Detection",),
         "dense_weights": ("LoadedWeights", "load_dense_weights"),

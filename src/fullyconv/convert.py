@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -122,6 +123,10 @@ def _moved(move: Arrange, fetch: Mapping[str, Callable[[], np.ndarray]], name: s
     return move(fetch[name]())
 
 
+class SavingWarning(UserWarning):
+    """Says what a saved file does not keep, and what to do on loading it."""
+
+
 class FullyConv:
     """A fully convolutional network and where its cells lie.
 
@@ -178,7 +183,10 @@ class FullyConv:
 
     @property
     def data_format(self) -> str:
-        """`"channels_last"` or `"channels_first"`."""
+        """The order of the axes of its images: `"channels_last"` or `"channels_first"`.
+
+        That of an output is what its grid says.
+        """
         image = next(t for t in self.model.inputs if len(t.shape) > 2)
         return "channels_first" if image.shape[1] is not None else "channels_last"
 
@@ -201,7 +209,8 @@ class FullyConv:
             x: Images, `(batch, *spatial, channels)` or channels first as the model has them, in its input structure.
 
         Returns:
-            NumPy arrays `(batch, *cells, units)`, in the outputs' structure.
+            NumPy arrays `(batch, *cells, units)`, in the outputs' structure; `(batch, units, *cells)` where the grid of
+            an output says `channels_first`.
 
         Raises:
             InputTooSmallError: an image is smaller than the window.
@@ -247,7 +256,8 @@ class FullyConv:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save as a `.keras` file, which stock Keras opens too; grids, labels and preprocessing travel in it.
 
-        The file is written under a temporary name and renamed, so that a failure leaves no half of one.
+        The file is written under a temporary name and renamed, so that a failure leaves no half of one. Functions do
+        not travel: a `SavingWarning` names a preprocessing, or rules of your own, to be given again on loading.
 
         Raises:
             OutputError: the path does not end in `.keras`, or cannot be written.
@@ -261,14 +271,36 @@ class FullyConv:
             _saved.check_room(self.model, target)
             self.model.save(draft)
             write_facts(draft, self._facts())
+        for sentence in self._not_kept(target):
+            warnings.warn(sentence, SavingWarning, stacklevel=2)
+
+    def _not_kept(self, target: Path) -> Iterator[str]:
+        if callable(self.preprocess):
+            name = getattr(self.preprocess, "__name__", type(self.preprocess).__name__)
+            again = name if name.isidentifier() else "function"
+            yield (
+                f"'{target}' does not keep the preprocessing: {name!r} is a function, and the file holds values only.\n"
+                f"Set it again after loading:  fcn = fullyconv.load(path); fcn.preprocess = {again}\n"
+                "Or save it as numbers:  fcn.preprocess = {'scale': 1 / 255, 'offset': 0, 'bgr': False}, say."
+            )
+        if self.options.get("rules"):
+            names = [kind.__name__ for kind in self.options["rules"]]
+            rules = ", ".join(f"{name}: rule" for name in names)
+            yield (
+                f"'{target}' does not keep your own rules, for {', '.join(names)}: they are functions, and the file "
+                f"holds values only.\nGive them again on loading:  fullyconv.load(path, rules={{{rules}}})"
+            )
 
     def _facts(self) -> dict[str, Any]:
         reasons = [[grid.exactness, grid.reasons] for grid in keras.tree.flatten(self.grids)]
+        pixels = None if callable(self.preprocess) else self.preprocess
+        if isinstance(pixels, dict):
+            pixels = {name: np.asarray(value).tolist() for name, value in pixels.items()}
         return {
             "window": self.window,
             "grids": reasons,
             "labels": self.labels,
-            "preprocess": None if callable(self.preprocess) else self.preprocess,
+            "preprocess": pixels,
             "options": {name: value for name, value in self.options.items() if name != "rules"},
         }
 

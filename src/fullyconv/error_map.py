@@ -123,7 +123,6 @@ def error_map(
     cells, every = _chosen(fcn.grid.windows_inside(pixels.shape[:2]))
     grid = replace(fcn.grid, axes=tuple(replace(axis, stride=axis.stride * every) for axis in fcn.grid.axes))
     theirs, mine = _both(model, fcn, prepared, grid, cells)
-    mine = np.moveaxis(mine, 0, -1) if first else mine
     mine = mine[::every, ::every][: cells[0], : cells[1]]
     difference = np.abs(mine - theirs.reshape(mine.shape)).max(-1) / max(np.abs(theirs).max(), 1e-30)
     name = Path(image).name if isinstance(image, str | os.PathLike) else ""
@@ -163,9 +162,10 @@ def _chosen(inside: tuple[int, ...]) -> tuple[tuple[int, int], int]:
 def _both(
     model: keras.Model, fcn: FullyConv, prepared: np.ndarray, grid: Grid, cells: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The classifier's logits on each window, and the conversion's on the whole picture."""
+    """The classifier's logits on each window, and the conversion's on the whole picture, channels last."""
     left_out = skipped(model, fcn.options.get("skip", ()))
     classifier, network = logits(model, fcn.model, replace=left_out, any_size=bool(left_out))
     corners = [tuple(int(low) for low, _ in grid.cell_to_box(cell)) for cell in np.ndindex(*cells)]
     theirs = at_corners(compile(classifier), model, prepared, corners, fcn.window)
-    return np.asarray(theirs), np.asarray(compile(network)(prepared[None]))[0]
+    mine = np.moveaxis(np.asarray(compile(network)(prepared[None])), fcn.grid.channel_axis, -1)
+    return np.asarray(theirs), mine[0]

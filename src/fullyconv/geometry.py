@@ -92,6 +92,8 @@ class Axis:
         whole: Whether the axis has one cell that stands for the whole image.
         slides: Whether cells near the start see as far as those further in (a context clamps its position there).
         reach: The field, never widened: what a cell sees that is far from the borders.
+        upsampled: The layers that repeated cells on the way, each with the stride of the cells that it repeated.
+        pads: Whether a layer on the way reads padding at the window.
     """
 
     window: int
@@ -101,6 +103,8 @@ class Axis:
     whole: bool = False
     slides: bool = False
     reach: Interval = (0, 1)
+    upsampled: tuple[tuple[str, Number], ...] = ()
+    pads: bool = False
 
     def cells(self, size: int) -> int:
         """Number of cells the model returns for an input of `size` pixels."""
@@ -129,7 +133,20 @@ class Axis:
     def inside(self) -> bool:
         """Whether nothing outside the window influences any of its cells."""
         low, high = self.field
+        if self.upsampled:  # whose field is wider than what each cell sees
+            return not self.pads and not math.isinf(low)
         return low >= 0 and high + (self.native - 1) * self.stride <= self.window
+
+    @property
+    def between(self) -> tuple[str, ...]:
+        """The layers for which some cells lie between windows: no window has a cell there.
+
+        Repeating cells commutes with moving the image by whole cells of the map that is repeated, as all that slides
+        does with moving it by whole strides of its own. If the cells of this axis are whole numbers of all of these
+        apart, every layer sees the image from one of its windows to the next as moved by whole cells. Without padding,
+        a cell then has the values that the classifier has on its window, which is cut out of the image.
+        """
+        return tuple(name for name, stride in self.upsampled if self.stride % stride)
 
     def slide(self, kernel: int, stride: int = 1, left: int = 0, right: int = 0) -> Axis:
         """The axis after something of this kernel and stride slides over it, padded as told.
@@ -138,6 +155,8 @@ class Axis:
         widened by the pixels that were lost: a cell that reads padding is never called one that does not.
         """
         before, after = self._lost()
+        count = self.length(self.window)
+        end = (count + left + right - kernel) // stride * stride + kernel - left
         low = self.field[0] - (before if left > 0 else 0)
         high = self.field[1] + (after if right > 0 else 0)
         return replace(
@@ -146,6 +165,7 @@ class Axis:
             field=_widened((low, high), left * self.stride, (kernel - 1 - left) * self.stride),
             reach=_widened(self.reach, left * self.stride, (kernel - 1 - left) * self.stride),
             length=self.length.then(1, left + right - kernel + stride, stride),
+            pads=self.pads or left > 0 or end > count,
         )
 
     def _lost(self) -> tuple[Number, Number]:
@@ -157,6 +177,11 @@ class Axis:
         sizes = range(self.window, self.window + period)
         rest = max(n - high - (self.length(n) - 1) * self.stride for n in sizes)
         return (max(0, low // self.stride * self.stride), max(0, rest // self.stride * self.stride))
+
+    def repeat(self, factor: int, name: str) -> Axis:
+        """The axis after the layer of this name has repeated each cell `factor` times."""
+        made = self.upsample(factor)
+        return made if factor == 1 else replace(made, upsampled=(*self.upsampled, (name, self.stride)))
 
     def upsample(self, factor: int, reach: int = 0) -> Axis:
         """The axis after each cell became `factor` cells, interpolated from `reach` neighbours."""
@@ -235,6 +260,8 @@ class Axis:
             reach=_union(self.reach, other.reach),
             length=other.length if self.excess(other) > 0 else self.length,
             slides=self.slides or other.slides,
+            upsampled=tuple(dict.fromkeys((*self.upsampled, *other.upsampled))),
+            pads=self.pads or other.pads,
         )
 
     def excess(self, other: Axis) -> int:
@@ -272,6 +299,8 @@ class Grid:
         axes: One `Axis` per spatial axis, in the order of the input.
         reasons: Names of the layers for which the grid is not exact, each with its reason.
         approximate: Whether a layer mixes more than its window (a context, a spatial normalisation).
+        channels_first: Whether the output has its channels before its cells: `(batch, channels, *cells)`. That is its
+            own order: a network may read its images in the other.
 
     Example:
         >>> grid = Grid((Axis(window=6).slide(3).slide(4),))
@@ -284,6 +313,12 @@ class Grid:
     axes: tuple[Axis, ...]
     reasons: tuple[str, ...] = ()
     approximate: bool = False
+    channels_first: bool = False
+
+    @property
+    def channel_axis(self) -> int:
+        """The output's channel axis, the batch counted: 1 or -1."""
+        return 1 if self.channels_first else -1
 
     @property
     def window(self) -> tuple[int, ...]:
@@ -311,9 +346,9 @@ class Grid:
 
         - exact: every cell equals the classifier on its window.
         - native: equal at the window; elsewhere cells see real neighbours where the classifier saw padding.
-        - approximate: as native, and a layer mixes more than the window.
+        - approximate: as native, and a layer mixes more than the window, or cells lie between windows.
         """
-        if self.approximate:
+        if self.approximate or any(axis.between for axis in self.axes):
             return "approximate"
         return "exact" if all(axis.inside for axis in self.axes) else "native"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -14,6 +15,7 @@ from fullyconv import _keras
 from fullyconv.errors import GeometryError, InputTooSmallError, UnsupportedModelError, WindowError
 from fullyconv.geometry import Axis
 from fullyconv.rules import RULES
+from fullyconv.rules.order import turns
 from fullyconv.rules.rule import VALUES, Map, Recipe, describe_size, dropped
 from fullyconv.rules.unconverted import UNCONVERTED
 
@@ -160,20 +162,28 @@ def window_of(model: Any, window: int | Sequence[int] | None = None) -> tuple[in
     return next(x.size for x in what_enters(model, window) if x.axes)
 
 
+@dataclass(frozen=True)
+class _Order:
+    """Whether the channels of a tensor are at the other end than those of the images."""
+
+    turned: bool = False
+
+
 def channels_first(model: Any) -> bool:
-    """Whether the model's images have their channels first, by the first layer that says so."""
-    turned, rules = False, {**RULES, **UNCONVERTED}
-    for _, operation in _keras.operations_of(model):
-        if isinstance(operation, keras.layers.Permute):
-            turned ^= _turns(operation.dims)
-        if isinstance(operation, _keras.numpy_operations.Transpose):
-            turned ^= operation.axes is None or _turns([a % len(operation.axes) for a in operation.axes][1:])
+    """Whether the model's images have their channels first: by the first layer that says so, or by the open sizes."""
+    rules: dict[type, Any] = {**RULES, **UNCONVERTED}
+    found: list[bool] = []
+
+    def visit(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        outputs = keras.tree.flatten(operation.output)
+        turned = any(x.turned for x in keras.tree.flatten((args, kwargs)) if isinstance(x, _Order))
         reads_maps = _keras.rule_for(operation, rules) not in (None, dropped)
-        if reads_maps and hasattr(operation, "data_format"):
-            return (operation.data_format == "channels_first") != turned
-    return keras.config.image_data_format() == "channels_first"
+        if not found and reads_maps and hasattr(operation, "data_format"):
+            found.append((operation.data_format == "channels_first") != turned)
+        return [_Order(turned != turns(operation, len(outputs[0].shape)))] * len(outputs)
 
-
-def _turns(order: Sequence[int]) -> bool:
-    """Whether an order of the axes, the batch left out, moves the channels, first or last, to the other end."""
-    return len(order) > 1 and order[-1] != len(order) and order[0] != 1
+    _keras.walk(model, [_Order() for _ in model.inputs], visit)
+    opened = [tuple(t.shape[1:]) for t in model.inputs if len(t.shape) > 2 and None in t.shape[1:]]
+    if not found and opened:
+        return opened[0][-1] is None
+    return found[0] if found else keras.config.image_data_format() == "channels_first"

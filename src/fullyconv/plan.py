@@ -146,7 +146,9 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _grid(x: Map) -> Grid:
-    grid = Grid(x.axes, x.reasons, x.approximate)
+    between = dict.fromkeys(name for axis in x.axes for name in axis.between)
+    reasons = (*x.reasons, *(f"{name} makes cells that no window belongs to" for name in between))
+    grid = Grid(x.axes, reasons, x.approximate, x.channels_first)
     return replace(grid, reasons=()) if grid.exactness == "exact" else grid
 
 

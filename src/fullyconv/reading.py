@@ -105,9 +105,9 @@ class Reader:
         """The map `(rows, columns, classes)` of one picture."""
         if self.first:
             batch = preprocess(np.moveaxis(pixels, -1, 0)[None], self.mode, "channels_first")
-            values = np.moveaxis(np.asarray(self._run(batch))[0], 0, -1)
         else:
-            values = np.asarray(self._run(preprocess(pixels[None], self.mode)))[0]
+            batch = preprocess(pixels[None], self.mode)
+        values = np.moveaxis(np.asarray(self._run(batch)), self.grid.channel_axis, -1)[0]
         return _softmax(values) if self.values == "softmax" else values
 
 

@@ -21,6 +21,7 @@ from fullyconv.convert import FullyConv
 from fullyconv.errors import UnsupportedModelError
 from fullyconv.rules import RULES
 from fullyconv.rules.conv import class_of_rank
+from fullyconv.rules.order import turns
 from fullyconv.rules.pointwise import along_channels, elementwise
 from fullyconv.rules.rule import config_of, describe_size
 
@@ -59,8 +60,10 @@ def at_window(fcn: FullyConv) -> keras.Model:
     structure = _keras.input_structure(fcn.model)
     inputs = [keras.Input(_at(t, fcn).shape[1:], dtype=t.dtype, name=t.name) for t in keras.tree.flatten(structure)]
     outputs = _keras.walk(fcn.model, inputs, replay.visit)
-    vectors = keras.tree.map_structure(replay.vector, outputs)
-    return keras.Model(keras.tree.pack_sequence_as(structure, inputs), vectors, name=fcn.model.name)
+    formats = [_format(grid.channels_first) for grid in keras.tree.flatten(fcn.grids)]
+    vectors = [replay.vector(x, form) for x, form in zip(keras.tree.flatten(outputs), formats, strict=True)]
+    packed = keras.tree.pack_sequence_as(outputs, vectors)
+    return keras.Model(keras.tree.pack_sequence_as(structure, inputs), packed, name=fcn.model.name)
 
 
 def _check_plain(fcn: FullyConv) -> None:
@@ -77,7 +80,7 @@ class _Replay:
 
     def __init__(self, fcn: FullyConv) -> None:
         self.rank, self.format = len(fcn.window), fcn.data_format
-        self.head = _head(fcn)
+        self.head, self.formats = _head(fcn)
         self.taken = {o.name for _, o in _keras.operations_of(fcn.model)}
         self.built: dict[tuple[int, bool], Any] = {}
         self.flattened: dict[int, tuple[Any, Any]] = {}
@@ -87,6 +90,7 @@ class _Replay:
     def visit(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         """The outputs of one call."""
         kwargs = {name: value for name, value in kwargs.items() if name not in ("training", "mask")}
+        self.format = self.formats[id(operation)]
         if id(operation) not in self.head:
             return self._again(operation, args, kwargs)
         out = self._on_vectors(operation, args, kwargs)
@@ -95,12 +99,12 @@ class _Replay:
         args, kwargs = keras.tree.map_structure(self._one_cell, (args, kwargs))
         return self._again(operation, args, kwargs)
 
-    def vector(self, x: Any) -> Any:
-        """The values of a map, flattened."""
+    def vector(self, x: Any, form: str | None = None) -> Any:
+        """The values of a map, flattened; of a data format, or of that which the operation being made reads."""
         if not _is_tensor(x) or len(x.shape) == 2:
             return x
         if id(x) not in self.flattened:
-            layer = _layers.Flatten(data_format=self.format, dtype=x.dtype, name=self._free("flatten"))
+            layer = _layers.Flatten(data_format=form or self.format, dtype=x.dtype, name=self._free("flatten"))
             self.flattened[id(x)] = (x, layer(x))
         return self.flattened[id(x)][1]
 
@@ -262,6 +266,10 @@ def _is_tensor(x: Any) -> bool:
     return isinstance(x, keras.KerasTensor)
 
 
+def _format(first: bool) -> str:
+    return "channels_first" if first else "channels_last"
+
+
 def _size(shape: Sequence[Any], data_format: str) -> tuple[Any, ...]:
     """The spatial sizes in a shape; none for a vector."""
     return tuple(shape[2:] if data_format == "channels_first" else shape[1:-1])
@@ -269,9 +277,10 @@ def _size(shape: Sequence[Any], data_format: str) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class _Traced:
-    """What stands for a tensor: its shape at the window, and the call that it comes from."""
+    """What stands for a tensor: its shape at the window, the order of its axes, and the call that it comes from."""
 
     spec: Any
+    first: bool
     call: _Call | None = None
 
 
@@ -284,30 +293,39 @@ class _Call:
     readers: set[int] = field(default_factory=set)
 
 
-def _head(fcn: FullyConv) -> set[int]:
-    """Ids of the operations behind which nothing but single cells is computed, at the window.
+def _head(fcn: FullyConv) -> tuple[set[int], dict[int, str]]:
+    """Ids of the operations behind which nothing but single cells is computed, at the window; what each of all reads.
+
+    Returns:
+        The ids, and the data format of the maps that an operation reads, by its id.
 
     Raises:
         UnsupportedModelError: an output has more than one cell there.
     """
     calls: list[_Call] = []
+    formats: dict[int, str] = {}
 
     def visit(operation: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs = {name: value for name, value in kwargs.items() if name not in ("training", "mask")}
         specs = keras.tree.map_structure(lambda x: x.spec if isinstance(x, _Traced) else x, (args, kwargs))
         out = _keras.output_spec(operation, *specs)
-        call = _Call(operation, all(len(t.shape) < 2 or _is_single(t, fcn) for t in keras.tree.flatten(out)))
-        for x in keras.tree.flatten((args, kwargs)):
-            if isinstance(x, _Traced) and x.call is not None:
+        read = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, _Traced)]
+        maps = [x.first for x in read if len(x.spec.shape) > 2] or [fcn.data_format == "channels_first"]
+        formats[id(operation)], shapes = _format(maps[0]), keras.tree.flatten(out)
+        first = maps[0] != turns(operation, len(shapes[0].shape))
+        call = _Call(operation, all(len(t.shape) < 2 or _is_single(t, fcn, first) for t in shapes))
+        for x in read:
+            if x.call is not None:
                 x.call.readers.add(id(operation))
         calls.append(call)
-        return keras.tree.map_structure(lambda spec: _Traced(spec, call), out)
+        return keras.tree.map_structure(lambda spec: _Traced(spec, first, call), out)
 
     inputs = keras.tree.flatten(_keras.input_structure(fcn.model))
-    outputs = _keras.walk(fcn.model, [_Traced(_at(t, fcn)) for t in inputs], visit)
+    first = fcn.data_format == "channels_first"
+    outputs = _keras.walk(fcn.model, [_Traced(_at(t, fcn), first) for t in inputs], visit)
     for x in keras.tree.flatten(outputs):
-        _check_single(x.spec, fcn)
-    return _closed(calls)
+        _check_single(x.spec, fcn, x.first)
+    return _closed(calls), formats
 
 
 def _closed(calls: Sequence[_Call]) -> set[int]:
@@ -329,14 +347,14 @@ def _at(tensor: Any, fcn: FullyConv) -> Any:
     return keras.KerasTensor(shape, tensor.dtype)
 
 
-def _is_single(tensor: Any, fcn: FullyConv) -> bool:
+def _is_single(tensor: Any, fcn: FullyConv, first: bool) -> bool:
     """Whether a tensor is a map of one cell."""
-    return len(tensor.shape) == len(fcn.window) + 2 and set(_size(tensor.shape, fcn.data_format)) == {1}
+    return len(tensor.shape) == len(fcn.window) + 2 and set(_size(tensor.shape, _format(first))) == {1}
 
 
-def _check_single(tensor: Any, fcn: FullyConv) -> None:
-    if not _is_single(tensor, fcn):
-        cells = describe_size(_size(tensor.shape, fcn.data_format))
+def _check_single(tensor: Any, fcn: FullyConv, first: bool) -> None:
+    if not _is_single(tensor, fcn, first):
+        cells = describe_size(_size(tensor.shape, _format(first)))
         raise UnsupportedModelError(
             f"{fcn.model.name!r} has {cells} cells at its window, where a classifier has one answer.\n"
             f"Either the window {describe_size(fcn.window)} is larger than the classifier's, or the head's pooling was "

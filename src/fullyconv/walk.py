@@ -208,12 +208,13 @@ class Walk:
                 f"{self.model.name!r} has no layer named {self.options['until']!r}.\n"
                 f"The `until` argument takes one of: {inline(', '.join(list(self.names.values())[:8]))} ..."
             )
-        if isinstance(self.found, list):
+        found = keras.tree.flatten(self.found)
+        if len(found) > 1:
             raise UnsupportedModelError(
                 f"{self.options['until']!r} in {self.model.name!r} has several outputs.\n"
                 f"The `until` argument takes the name of a layer with one."
             )
-        return self.found
+        return found[0]
 
     def _report(self, outputs: Sequence[Any]) -> None:
         causes = frozenset().union(*(x.causes for x in outputs if isinstance(x, Refused)))

@@ -341,7 +341,7 @@ def _channels(network: fullyconv.Plan | fullyconv.FullyConv) -> int | None:
     if isinstance(network, fullyconv.Plan):
         return network.outputs[0].channels if len(network.outputs) == 1 else None
     shapes = [tuple(tensor.shape) for tensor in network.model.outputs]
-    return shapes[0][1 if network.data_format == "channels_first" else -1] if len(shapes) == 1 else None
+    return shapes[0][network.grid.channel_axis] if len(shapes) == 1 else None
 
 
 def load(path: Path, window: Size | None, unsafe: bool) -> fullyconv.FullyConv:

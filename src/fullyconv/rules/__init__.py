@@ -12,7 +12,7 @@ from fullyconv import _keras
 from fullyconv.rules.channels import flip, get_item, stack, take
 from fullyconv.rules.conv import convolution, cropping, pad_operation, padding, upsampling
 from fullyconv.rules.dense import dense, einsum_dense
-from fullyconv.rules.flatten import flatten, moveaxis, permute, reshape, squeeze, swapaxes, transpose
+from fullyconv.rules.flatten import flatten, rearranged, reshape, squeeze
 from fullyconv.rules.merge import concatenate, concatenate_operation, dot, elementwise_merge, merge
 from fullyconv.rules.normalization import (
     batch_normalization,
@@ -78,7 +78,7 @@ RULES: dict[type, Rule] = {
     layers.UpSampling3D: upsampling,
     # rearrangements
     layers.Flatten: flatten,
-    layers.Permute: permute,
+    layers.Permute: rearranged,
     layers.Reshape: reshape,
     # dense
     layers.Dense: dense,
@@ -209,15 +209,15 @@ RULES: dict[type, Rule] = {
     _numpy.GetItem: get_item,
     _numpy.Max: reduction("Max"),
     _numpy.Mean: reduction("Average"),
-    _numpy.Moveaxis: moveaxis,
+    _numpy.Moveaxis: rearranged,
     _numpy.Pad: pad_operation,
     _numpy.Reshape: reshape,
     _numpy.Split: split,
     _numpy.Squeeze: squeeze,
     _numpy.Stack: stack,
-    _numpy.Swapaxes: swapaxes,
+    _numpy.Swapaxes: rearranged,
     _numpy.Take: OfPlaces(take),
-    _numpy.Transpose: transpose,
+    _numpy.Transpose: rearranged,
 }
 
 _SEQUENCE = ("reads positions one after the other", "convert the part before it with `until`")

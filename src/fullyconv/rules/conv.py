@@ -146,21 +146,24 @@ def cropping(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
 
 
 def upsampling(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
-    """The same upsampling, at any size."""
+    """The same upsampling, at any size. Where it repeats cells, `Axis.between` says what that is worth."""
     x = need_format(layer, x, site)
-    reach = 0 if getattr(layer, "interpolation", "nearest") == "nearest" else 2
-    if reach and layer.interpolation != "bilinear":
+    repeats = getattr(layer, "interpolation", "nearest") == "nearest"
+    if not repeats and layer.interpolation != "bilinear":
         raise Decline(f"interpolates by {layer.interpolation}", 'use interpolation="nearest" or "bilinear"')
     factors = each(layer.size, x.rank)
+    if any(factors[i] > 1 for i, _ in x.fragments):
+        raise Decline("enlarges a map that was made denser", "leave stride out")
     size = sizes_after(x, site, x.channels_first)[0]
-    axes = tuple(axis.upsample(f, min(reach, 1)) for axis, f in zip(x.axes, factors, strict=True))
-    reasons = (*x.reasons, f"{site.name} makes cells that no window belongs to")
+    recipe, axes = site.layer(type(layer), config_of(layer), x), zip(x.axes, factors, strict=True)
+    if repeats:
+        return x.then(recipe, shape=site.shape, size=size, axes=tuple(a.repeat(f, site.name) for a, f in axes))
     return x.then(
-        site.layer(type(layer), config_of(layer), x),
+        recipe,
         shape=site.shape,
         size=size,
-        axes=axes,
-        reasons=reasons,
+        axes=tuple(a.upsample(f, 1) for a, f in axes),
+        reasons=(*x.reasons, f"{site.name} interpolates across the edge of the window"),
         approximate=True,
     )
 

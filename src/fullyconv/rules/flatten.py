@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 from fullyconv import _keras
-from fullyconv.rules.order import laid_out
-from fullyconv.rules.rule import Decline, Map, Recipe, Site, axes_of, describe_size, slid
+from fullyconv.rules.order import laid_out, order_of
+from fullyconv.rules.rule import Decline, Map, Recipe, Site, describe_size, slid
 
 
 def all_values(x: Map, positions: np.ndarray) -> np.ndarray:
@@ -48,44 +48,17 @@ def reshape(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
     return _settled(x, x.positions.reshape(site.shape))
 
 
-def permute(layer: keras.layers.Layer, x: Map, *, site: Site, **_: Any) -> Map:
+def rearranged(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
     """Nothing; a Permute where a map of the other data format is read after it."""
-    return _settled(x, x.positions.transpose([d - 1 for d in layer.dims]))
-
-
-def transpose(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
-    """Nothing; a Permute where a map of the other data format is read after it."""
-    axes = op.axes if op.axes is not None else range(len(x.shape), -1, -1)
-    return _reordered(x, [a % (len(x.shape) + 1) for a in axes])
-
-
-def moveaxis(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
-    """As `transpose`."""
-    count = len(x.shape) + 1
-    moves = {d % count: s % count for s, d in zip(axes_of(op.source), axes_of(op.destination), strict=True)}
-    order = [axis for axis in range(count) if axis not in moves.values()]
-    for destination in sorted(moves):
-        order.insert(destination, moves[destination])
-    return _reordered(x, order)
-
-
-def swapaxes(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
-    """As `transpose`."""
-    order = list(range(len(x.shape) + 1))
-    a, b = op.axis1 % len(order), op.axis2 % len(order)
-    order[a], order[b] = order[b], order[a]
-    return _reordered(x, order)
+    order = order_of(op, len(x.shape) + 1) or []
+    if order[:1] != [0]:
+        raise Decline("moves the batch axis", "keep the batch first")
+    return _settled(x, x.positions.transpose([a - 1 for a in order[1:]]))
 
 
 def squeeze(op: Any, x: Map, *_: Any, site: Site, **__: Any) -> Map:
     """Nothing: axes of one value go or come."""
     return _settled(x, x.positions.reshape(site.shape))
-
-
-def _reordered(x: Map, order: list[int]) -> Map:
-    if order[0] != 0:
-        raise Decline("moves the batch axis", "keep the batch first")
-    return _settled(x, x.positions.transpose([a - 1 for a in order[1:]]))
 
 
 def unfolded(x: Map, site: Site, ordered: bool = True) -> Map:

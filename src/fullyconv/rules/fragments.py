@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from itertools import product
 from typing import Any
 
@@ -32,12 +33,19 @@ def fragmented(x: Map, strides: Sequence[int], site: Site) -> Map:
     if site.dense is None or not x.axes:
         return x
     for i, (stride, wanted) in enumerate(zip(strides, site.dense, strict=True)):
-        apart = int(x.axes[i].stride)
-        factor = stride * math.gcd(apart, wanted) // math.gcd(apart * stride, wanted)
+        apart = Fraction(x.axes[i].stride)
+        factor = int(stride * _common(apart, wanted) / _common(apart * stride, wanted))
+        if factor > 1 and (apart * stride % 1 or any(wanted % repeated for _, repeated in x.axes[i].upsampled)):
+            raise Decline("strides over cells that an upsampling made, and has no denser ones", "leave stride out")
         if factor > 1:
             site.note(f"{site.name}: applied to {factor} shifted copies along axis {i}, in place of a stride.")
-            x = _copies(x, i, factor, math.lcm(apart, wanted) // apart, site)
+            x = _copies(x, i, factor, int(wanted / _common(apart, wanted)), site)
     return x
+
+
+def _common(apart: Fraction, wanted: int) -> Fraction:
+    """The largest number of pixels that both are whole multiples of."""
+    return Fraction(math.gcd(apart.numerator, wanted * apart.denominator), apart.denominator)
 
 
 def _copies(x: Map, i: int, factor: int, shift: int, site: Site) -> Map:

@@ -3,11 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
 
-from fullyconv.rules.rule import Decline, Map, Site, describe_size
+from fullyconv import _keras
+from fullyconv.rules.rule import Decline, Map, Site, axes_of, describe_size
+
+_ops = _keras.numpy_operations
+
+
+def order_of(operation: Any, count: int) -> list[int] | None:
+    """Where each axis of what an operation returns was before, the batch counted; None if it puts no axes in order.
+
+    Args:
+        operation: A layer or operation.
+        count: Number of axes.
+    """
+    if isinstance(operation, keras.layers.Permute):
+        return [0, *operation.dims]
+    if isinstance(operation, _ops.Transpose):
+        axes = operation.axes if operation.axes is not None else range(count - 1, -1, -1)
+        return [a % count for a in axes]
+    if isinstance(operation, _ops.Moveaxis):
+        ends = zip(axes_of(operation.source), axes_of(operation.destination), strict=True)
+        moves = {destination % count: source % count for source, destination in ends}
+        order = [axis for axis in range(count) if axis not in moves.values()]
+        for destination in sorted(moves):
+            order.insert(destination, moves[destination])
+        return order
+    if isinstance(operation, _ops.Swapaxes):
+        order = list(range(count))
+        a, b = operation.axis1 % count, operation.axis2 % count
+        order[a], order[b] = order[b], order[a]
+        return order
+    return None
+
+
+def turns(operation: Any, count: int) -> bool:
+    """Whether an operation moves the channels of a map with so many axes, first or last, to the other end."""
+    order = order_of(operation, count) or range(count)
+    return count > 2 and order[1] != 1 and order[-1] != count - 1
 
 
 def need_map(x: Map, site: Site) -> Map:

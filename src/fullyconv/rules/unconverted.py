@@ -9,7 +9,7 @@ from keras import layers
 
 from fullyconv.geometry import Axis
 from fullyconv.rules.conv import each, sizes_after
-from fullyconv.rules.flatten import permute
+from fullyconv.rules.flatten import rearranged
 from fullyconv.rules.order import need_format
 from fullyconv.rules.rule import Decline, Map, Recipe, Rule, Site
 
@@ -60,7 +60,7 @@ def turned(layer: Any, x: Map, *, site: Site, **_: Any) -> Map:
     """Rows and columns that change places, the channels staying; any other order is that of the values alone."""
     channel = x.channel_axis % (x.rank + 2)
     if not x.is_map or layer.dims[channel - 1] != channel:
-        return permute(layer, x, site=site)
+        return rearranged(layer, x, site=site)
     order = [x.spatial.index(axis) for axis in layer.dims if axis != channel]
     size, axes = (tuple(values[i] for i in order) for values in (x.size, x.axes))
     return x.then(Recipe(None), shape=site.shape, size=size, axes=axes)
