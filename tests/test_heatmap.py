@@ -29,7 +29,8 @@ class Net:
 
     def __init__(self, head=lambda z: z / z.sum(-1, keepdims=True), data_format="channels_last", activation=None):
         axis = Axis(WINDOW).slide(WINDOW, STRIDE, right=2)  # returns a cell whose window leaves the picture
-        self.grid, self.head, self.data_format = Grid((axis, axis)), head, data_format
+        self.grid = Grid((axis, axis), channels_first=data_format == "channels_first")
+        self.head, self.data_format = head, data_format
         last = type("Layer", (), {"activation": activation})()
         shape = (None, None, None, 3) if data_format == "channels_last" else (None, 3, None, None)
         self.model = type("Model", (), {"layers": [last], "input_shape": shape})()

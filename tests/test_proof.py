@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,12 @@ def upsampled() -> Model:
     return chain(*trunk, layers.GlobalAveragePooling2D(), layers.Dense(5))
 
 
+def repeated() -> Model:
+    """Cells repeated four times and strided over by four, then by two: all windows are whole cells apart."""
+    trunk = (layers.UpSampling2D(4), layers.Conv2D(4, 3, strides=4, activation="relu"), layers.MaxPooling2D(2))
+    return chain(*trunk, layers.GlobalAveragePooling2D(), layers.Dense(5))
+
+
 CASES: list[tuple[Callable[[], Model], dict[str, Any], str]] = [
     (flat, {}, "exact"),
     (flat, {"until": "c1"}, "exact"),
@@ -61,6 +68,8 @@ CASES: list[tuple[Callable[[], Model], dict[str, Any], str]] = [
     (resized, {"skip": "resizing"}, "exact"),
     (excited, {"pool": "drop"}, "approximate"),
     (upsampled, {}, "approximate"),
+    (repeated, {}, "exact"),
+    (repeated, {"stride": 1}, "exact"),
 ]
 
 
@@ -78,6 +87,83 @@ def test_the_proof_holds_and_again_after_loading(build, options, exactness, tmp_
         proof = fullyconv.verify(model, each)
         assert proof.ok, str(proof)
         assert proof.difference > 1e-3
+
+
+def enlarged(size: int | tuple[int, int], strides: int, before: Any = (), after: Any = (), **options: Any) -> Model:
+    """An upsampling and a strided convolution."""
+    trunk = (*before, layers.UpSampling2D(size, **options), layers.Conv2D(4, 3, strides=strides, activation="relu"))
+    return chain(*trunk, *after, layers.GlobalAveragePooling2D(), layers.Dense(5))
+
+
+def bridged() -> Model:
+    """A map beside itself at half the resolution, as many positions: equal where the windows are two pixels apart."""
+    x = keras.Input(SIZE)
+    y = layers.Add()([x, layers.UpSampling2D(2, name="up")(layers.AveragePooling2D(2)(x))])
+    y = layers.Conv2D(4, 3, strides=2, activation="relu")(y)
+    return keras.Model(x, layers.Dense(5)(layers.GlobalAveragePooling2D()(y)))
+
+
+BETWEEN = "up makes cells that no window belongs to"
+UPSAMPLINGS: dict[str, tuple[Callable[[], Model], str, tuple[str, ...]]] = {
+    "divides the stride": (lambda: enlarged(2, 2), "exact", ()),
+    "divides the stride along each axis": (lambda: enlarged((3, 1), (3, 1)), "exact", ()),
+    "of a map, and divides the stride": (lambda: enlarged(2, 2, [layers.MaxPooling2D(2)]), "exact", ()),
+    "beside the map": (bridged, "exact", ()),
+    "does not divide the stride": (lambda: enlarged(2, 3, name="up"), "approximate", (BETWEEN,)),
+    "along one axis alone": (lambda: enlarged((2, 3), 2, name="up"), "approximate", (BETWEEN,)),
+    "of a map, to more than its stride": (
+        lambda: enlarged(4, 2, [layers.MaxPooling2D(2)], name="up"),
+        "approximate",
+        (BETWEEN,),
+    ),
+    "bilinear": (
+        lambda: enlarged(2, 2, interpolation="bilinear", name="up"),
+        "approximate",
+        ("up interpolates across the edge of the window",),
+    ),
+    "and padding": (
+        lambda: enlarged(2, 2, after=[layers.Conv2D(4, 3, padding="same", name="pad")]),
+        "native",
+        ("pad pads",),
+    ),
+}
+
+
+@pytest.mark.numerical
+@pytest.mark.parametrize("kind", UPSAMPLINGS)
+def test_an_upsampling_is_exact_where_every_window_lies_on_whole_cells(kind, tally):
+    build, exactness, reasons = UPSAMPLINGS[kind]
+    keras.utils.set_random_seed(0)
+    model = build()
+    grid = fullyconv.plan(model).grids
+    assert (grid.exactness, grid.reasons) == (exactness, reasons)
+    if exactness == "exact":
+        image = np.random.default_rng(0).uniform(size=(19, 23, 3)).astype("float32")
+        cut = fullyconv.reference(model, image, grid.stride)
+        cells = fullyconv.convert(model).predict(image[None])[0, : cut.shape[0], : cut.shape[1]]
+        np.testing.assert_allclose(cells, cut, atol=1e-5 * np.abs(cut).max())
+        tally(cut[..., 0].size)
+
+
+def test_padding_that_makes_no_difference():
+    """Windows that are equal though the grid promises nothing of them are no mistake; nor are those that differ."""
+    keras.utils.set_random_seed(0)
+    model = chain(layers.Conv2D(4, 3, padding="same", name="c1"), layers.GlobalAveragePooling2D(), layers.Dense(3))
+    found = fullyconv.verify(model, fullyconv.convert(model))
+    assert found.ok
+    assert str(found).endswith("they may differ, and do: native (c1 pads)")
+    kernel = np.zeros((3, 3, 3, 4), "float32")
+    kernel[1, 1] = np.random.default_rng(0).normal(size=(3, 4))
+    model.get_layer("c1").kernel.assign(kernel)
+    found = fullyconv.verify(model, fullyconv.convert(model))
+    assert found.ok
+    assert found.windows > 1
+    assert str(found).endswith("equal here, though they may differ: native (c1 pads)")
+    wrong = dataclasses.replace(found, exactness="exact", reasons="")
+    assert str(wrong).endswith("                holds: exact")
+    wrong = dataclasses.replace(wrong, window_error=1e-3)
+    assert not wrong.ok
+    assert str(wrong).endswith("                DOES NOT HOLD: exact")
 
 
 @pytest.mark.numerical
@@ -146,7 +232,12 @@ def test_a_network_converted_with_a_rule_is_loaded_with_it(tmp_path: Path):
     model = chain(Halve(), layers.Flatten(), layers.Dense(2))
     rules = {Halve: halved}
     fcn = fullyconv.convert(model, rules=rules)
-    fcn.save(tmp_path / "fcn.keras")
+    with pytest.warns(fullyconv.SavingWarning, match=r"own rules, for Halve") as caught:
+        fcn.save(tmp_path / "fcn.keras")
+    assert [str(warning.message) for warning in caught] == [
+        f"'{tmp_path / 'fcn.keras'}' does not keep your own rules, for Halve: they are functions, and the file holds "
+        "values only.\nGive them again on loading:  fullyconv.load(path, rules={Halve: rule})"
+    ]
     assert fullyconv.load(tmp_path / "fcn.keras", rules=rules).grids == fcn.grids
 
 

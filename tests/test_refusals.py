@@ -486,6 +486,46 @@ def test_a_window_too_small_for_the_model():
     assert "conv" in text
 
 
+def with_refusals() -> keras.Model:
+    """Two layers that are refused one behind the other, and a branch beside them."""
+    x = keras.Input((12, 12, 3), name="image")
+    y = layers.Conv2DTranspose(4, 3, name="enlarge")(layers.Conv2D(4, 3, name="conv")(x))
+    deep = [keras.Input((12, 12, 4)), layers.Conv2D(4, 3, name="deep"), layers.ReLU(name="act")]
+    y = layers.Reshape((100, 4), name="rows")(keras.Sequential(deep, name="inner")(y))
+    y = layers.Dense(2, name="last")(layers.LSTM(4, name="sequence")(y))
+    beside = keras.Input((12, 12, 3))
+    beside = keras.Model(beside, [layers.Conv2D(4, 12, name="whole")(beside)], name="beside")(x)
+    return keras.Model(x, [y, layers.Dense(3, name="side")(layers.Flatten(name="flat")(beside[0]))], name="net")
+
+
+ENLARGES = (
+    "  'enlarge' (Conv2DTranspose, layer 2) makes a map larger, which no part of a classifier does.\n"
+    "    Convert the part before it with `until`.\n"
+)
+
+
+@pytest.mark.parametrize("until", ["enlarge", "deep", "act", "inner", "rows"])
+def test_until_a_layer_behind_a_refusal_says_the_refusal(until):
+    assert refusal(with_refusals(), until=until) == (
+        "1 of the 11 layers of 'net' cannot be made convolutional.\n" + ENLARGES + UNTIL_CONV[1:]
+    )
+
+
+@pytest.mark.parametrize("until", ["sequence", "last"])
+def test_until_a_layer_behind_two_refusals_says_both(until):
+    assert refusal(with_refusals(), until=until) == (
+        "2 of the 11 layers of 'net' cannot be made convolutional.\n"
+        + ENLARGES
+        + "  'sequence' (LSTM, layer 8) reads positions one after the other.\n"
+        "    Convert the part before it with `until`." + UNTIL_CONV
+    )
+
+
+@pytest.mark.parametrize(("until", "channels"), [("conv", 4), ("whole", 4), ("beside", 4), ("side", 3)])
+def test_until_a_layer_on_another_branch_than_the_refused_one(until, channels):
+    assert fullyconv.plan(with_refusals(), until=until).outputs[0].channels == channels
+
+
 def test_until_a_layer_that_is_not_there():
     x = image()
     assert refusal(model(x, conv(x)), fullyconv.UnsupportedModelError, until="convv") == (

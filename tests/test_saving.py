@@ -69,6 +69,35 @@ def test_labels_and_preprocessing_travel_along(tmp_path):
     assert loaded.preprocess == "torch"
 
 
+def by_two(x):
+    """A preprocessing."""
+    return x / 2
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "again"), [(by_two, "by_two", "by_two"), (lambda x: x, "<lambda>", "function")]
+)
+def test_a_preprocessing_that_a_file_cannot_keep_is_named(function, name, again, tmp_path):
+    _, fcn = converted("valid")
+    fcn.preprocess = function
+    with pytest.warns(fullyconv.SavingWarning, match="does not keep the preprocessing") as caught:
+        fcn.save(tmp_path / "net.keras")
+    assert [str(warning.message) for warning in caught] == [
+        f"'{tmp_path / 'net.keras'}' does not keep the preprocessing: '{name}' is a function, and the file holds values "
+        f"only.\nSet it again after loading:  fcn = fullyconv.load(path); fcn.preprocess = {again}\n"
+        "Or save it as numbers:  fcn.preprocess = {'scale': 1 / 255, 'offset': 0, 'bgr': False}, say."
+    ]
+    assert caught[0].filename == __file__
+    assert fullyconv.load(tmp_path / "net.keras").preprocess is None
+
+
+def test_a_preprocessing_in_numbers_is_kept(tmp_path):
+    _, fcn = converted("valid")
+    fcn.preprocess = {"scale": np.array([1, 2, 3.0]), "offset": np.float32(2), "bgr": True}
+    fcn.save(tmp_path / "net.keras")
+    assert fullyconv.load(tmp_path / "net.keras").preprocess == {"scale": [1, 2, 3], "offset": 2, "bgr": True}
+
+
 def test_several_outputs_and_inputs(tmp_path):
     x, facts = keras.Input((15, 14, 3), name="image"), keras.Input((2,), name="facts")
     y = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(x)

@@ -163,7 +163,7 @@ def test_a_file_opens_without_this_package(tmp_path):
 # -------------------------------------------------------------------------------------------------- what is refused
 
 
-def test_merges_of_other_fragments_are_refused_by_name():
+def test_an_upsampling_of_a_denser_map_is_refused_by_name():
     x = keras.Input((24, 24, 3))
     early = layers.Conv2D(4, 3, strides=2, padding="same", name="early")(x)
     late = layers.UpSampling2D(2, name="up")(layers.MaxPooling2D(2, name="late")(early))
@@ -171,8 +171,19 @@ def test_merges_of_other_fragments_are_refused_by_name():
     model = keras.Model(x, layers.Dense(2, name="logits")(layers.GlobalAveragePooling2D(name="pool")(y)), name="net")
     assert refusal(model, stride=2) == (
         "1 of the 8 layers of 'net' cannot be made convolutional.\n"
-        "  'skip' (Concatenate, layer 4) merges maps of which one was made denser than the other.\n"
-        "    Choose another stride, or leave it out.\n"
+        "  'up' (UpSampling2D, layer 3) enlarges a map that was made denser.\n"
+        "    Leave stride out.\n"
+        "  To convert the part before it:  fullyconv.convert(model, until='late')"
+    )
+
+
+def test_strides_that_leave_the_cells_of_an_upsampling_between_pixels_are_refused_by_name():
+    parts = [layers.UpSampling2D(2, name="up"), layers.Conv2D(4, 3, strides=3, name="down"), layers.Flatten(name="row")]
+    model = keras.Sequential([keras.Input((12, 12, 3)), *parts, layers.Dense(2, name="logits")], name="net")
+    assert refusal(model, stride=1) == (
+        "1 of the 5 layers of 'net' cannot be made convolutional.\n"
+        "  'down' (Conv2D, layer 2) strides over cells that an upsampling made, and has no denser ones.\n"
+        "    Leave stride out.\n"
         "  To convert the part before it:  fullyconv.convert(model, until='up')"
     )
 

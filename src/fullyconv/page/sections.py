@@ -277,7 +277,7 @@ def _about_agreement(grid: Grid) -> str:
     meant = f"This network is {grid.exactness}: {MEANINGS[grid.exactness]}."
     if grid.exactness == "exact":
         return f"{meant} The differences below are rounding."
-    return f"{meant} Neither is wrong; they are not the same. The reasons: {reasons_in_words(grid)}."
+    return f"{meant} Neither is wrong; they need not be the same. The reasons: {reasons_in_words(grid)}."
 
 
 # --------------------------------------------------------------------------------------------------------------- time
