@@ -33,7 +33,7 @@ ORDER = [
     *("convert", "reference", "verify", "formats", "export"),
     *("weight_files", "classifier_weights", "entering", "answers", "weight_sources", "dense_weights", "likeness"),
     *("replay", "restoration"),
-    *("patches", "picture_files", "images", "labels", "demo.statedict", "demo.pretrained", "pretrained"),
+    *("scaling", "patches", "picture_files", "images", "labels", "demo.statedict", "demo.pretrained", "pretrained"),
     *("colours", "drawing", "render"),
     *("placement", "detections", "map_files", "reading", "heatmap", "error_map"),
     *("field_picture", "layer_geometry", "receptive"),

@@ -26,6 +26,7 @@ from fullyconv.images import read_image
 from fullyconv.placement import Placement
 from fullyconv.preprocessing import Mode, preprocess
 from fullyconv.reference import at_corners
+from fullyconv.scaling import twice
 from fullyconv.verify import logits, skipped
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class ErrorMap:
         tolerance: The difference up to which they are equal.
         name: Name of the picture's file, if it had one.
         every: Every which window of the map along each axis was compared.
+        notes: What may be wrong with the answers of both; one sentence each.
     """
 
     values: np.ndarray
@@ -61,6 +63,7 @@ class ErrorMap:
     tolerance: float
     name: str = ""
     every: int = 1
+    notes: tuple[str, ...] = ()
 
     def picture(self) -> Image.Image:
         """The picture with the differences over it, as a Pillow image."""
@@ -91,6 +94,7 @@ class ErrorMap:
             f"{self.name or 'Noise'}, {width} x {height} pixels: {at.in_words()}.",
             "The largest difference of a logit from the classifier's on the window cut out, as a share of the largest.",
             f"{share} {MEANINGS[self.grid.exactness]}",
+            *self.notes,
         ]
 
 
@@ -126,7 +130,8 @@ def error_map(
     mine = mine[::every, ::every][: cells[0], : cells[1]]
     difference = np.abs(mine - theirs.reshape(mine.shape)).max(-1) / max(np.abs(theirs).max(), 1e-30)
     name = Path(image).name if isinstance(image, str | os.PathLike) else ""
-    return ErrorMap(difference, grid, pixels, tolerance, name, every)
+    warning = twice(fcn.model, mode)
+    return ErrorMap(difference, grid, pixels, tolerance, name, every, (warning,) if warning else ())
 
 
 def noise_picture(fcn: FullyConv) -> np.ndarray:

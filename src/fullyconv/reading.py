@@ -15,7 +15,8 @@ from fullyconv.engine import compile
 from fullyconv.errors import GeometryError, ImageError, InputTooSmallError, LabelError
 from fullyconv.images import read_image
 from fullyconv.labels import fitting, read_labels
-from fullyconv.preprocessing import Mode, check_mode, describe, preprocess
+from fullyconv.preprocessing import Mode, preprocess
+from fullyconv.scaling import preparation
 from fullyconv.verify import logits
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Reader:
         self.labels = read_labels(Path(labels)) if isinstance(labels, str | os.PathLike) else labels
         self.labels = fcn.labels if self.labels is None else self.labels
         self.first = fcn.data_format == "channels_first"
-        self.prepared = _preparation(self.mode, mode is None)
+        self.prepared = preparation(fcn.model, self.mode, from_model=mode is None)
         self._run = _runner(fcn, values)
 
     def __call__(self, image: Any, name: str | None = None) -> Reading:
@@ -98,7 +99,7 @@ class Reader:
                 f"whether its weights are."
             )
         kind = {"logits": "logit", "softmax": "probability"}.get(self.values or "") or _kind(self.fcn, values)
-        notes += [self.prepared, *_remarks(self.values, kind)]
+        notes += [*self.prepared, *_remarks(self.values, kind)]
         return Reading(values, pixels, fitting(self.labels, values.shape[-1]), kind, tuple(notes), name)
 
     def _predict(self, pixels: np.ndarray) -> np.ndarray:
@@ -163,16 +164,6 @@ def _kind(fcn: FullyConv, values: np.ndarray) -> str:
     bounded = values.min() >= -1e-6 and values.max() <= 1 + 1e-4
     whole = values.shape[-1] == 1 or last == "sigmoid" or bool(np.abs(values.sum(-1) - 1).max() < 1e-2)
     return "probability" if bounded and whole and last != "linear" else "score"
-
-
-def _preparation(mode: Mode, taken_from_model: bool) -> str:
-    check_mode(mode)
-    if mode is None:
-        return (
-            "No preprocessing was given, and the model names none: the pixels went in as they are, 0 to 255. If it was "
-            "trained on another range, this map is wrong: give it, such as preprocess='tf'."
-        )
-    return f"Preprocessing: {describe(mode)}{', as the model says' if taken_from_model else ''}."
 
 
 def _remarks(values: Values, kind: str) -> list[str]:

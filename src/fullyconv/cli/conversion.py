@@ -23,6 +23,7 @@ from fullyconv.cli.options import (
     parse_size,
     parse_window,
     picture,
+    warn_of_scaling,
 )
 from fullyconv.cli.process import say
 from fullyconv.errors import UnsupportedLayerError, VerificationError
@@ -66,6 +67,7 @@ def convert(
     report.show_plan(planned, report.terminal())
     fcn = fullyconv.convert(planned)
     fcn.labels, fcn.preprocess = names, source.preprocess if pixels is None else pixels
+    warn_of_scaling(fcn, fcn.preprocess)
     proof = fullyconv.verify(model, fcn)
     say(proof)
     if not (proof.native_ok and proof.size_ok):
@@ -137,6 +139,8 @@ def verify(
     prepare()
     model = source.classifier()
     network = load(fcn, window, source.unsafe)
+    if image or output:
+        warn_of_scaling(network, pixels or network.preprocess)
     proof = fullyconv.verify(model, network, images=[picture(network, path, pixels) for path in image or ()])
     say(f"{proof}\n\n{report.verdict(proof)}")
     if output:

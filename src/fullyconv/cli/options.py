@@ -361,6 +361,16 @@ def picture(fcn: fullyconv.FullyConv, path: Path, mode: Any) -> Any:
     return preprocess(pixels.transpose(2, 0, 1) if first else pixels, mode or fcn.preprocess, fcn.data_format)
 
 
+def warn_of_scaling(fcn: fullyconv.FullyConv, mode: Any) -> None:
+    """Print a warning where the network scales pixels itself and this preprocessing does too."""
+    from fullyconv import report
+    from fullyconv.scaling import twice
+
+    warning = twice(fcn.model, mode)
+    if warning:
+        typer.echo(report.in_commands(warning))
+
+
 def _is_converted(path: Path) -> bool:
     """Whether the file is a network that this package has converted."""
     from fullyconv.facts import read_facts
