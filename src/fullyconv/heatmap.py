@@ -295,7 +295,7 @@ def heatmap(
         classes: Which classes to draw: an index, a name (exact, in any case, or a part that only one has), or several.
             `None` draws the class with the highest value.
         preprocess: How pixels are prepared; see `fullyconv.preprocessing`. `None` takes what the model file says, and
-            leaves the pixels as they are where it says nothing.
+            leaves the pixels as they are where it says nothing, as it should be where the network scales them itself.
         labels: Names of the classes, or a file of them; `None` takes those of the model file.
         values: `"logits"` for the values before the last activation, `"softmax"` for the softmax of these; `None` for
             what the network returns.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -27,6 +27,9 @@ from fullyconv.rules.rule import dropped
 _NAMED = 3  # how many layers a message names
 _NEARLY = 2.0  # of 255: a range this near to that of pixels is that of pixels
 _NARROW = 64.0  # no network is trained on a wider range, unless 0 is inside it
+_SMALL = 4.0  # what becomes 0, where it is not pixels that are scaled but values of 0 to 1, or -1 to 1
+
+Kind = Literal["pixels", "usual", "large", "odd"]
 
 
 @dataclass(frozen=True)
@@ -48,21 +51,15 @@ class Range:
         return min(ends), max(ends)
 
     @property
-    def is_of_pixels(self) -> bool:
-        """Whether they still are values from 0 to 255."""
+    def kind(self) -> Kind:
+        """Whether they still are pixels, or usual for networks, or would be for values of 0 to 1; or odd."""
         low, high = self.ends
-        return abs(low) <= _NEARLY and abs(high - 255) <= _NEARLY
-
-    @property
-    def is_usual(self) -> bool:
-        """Whether it is a range that networks are trained on: a narrow one, or one of 256 values around 0."""
-        low, high = self.ends
-        return high - low <= _NARROW or (high - low <= 256 and low < -_NEARLY and high > _NEARLY)
-
-    @property
-    def kind(self) -> tuple[bool, bool]:
-        """What it has in common with others."""
-        return self.is_of_pixels, self.is_usual
+        if abs(low) <= _NEARLY and abs(high - 255) <= _NEARLY:
+            return "pixels"
+        around = low < -_NEARLY and high > _NEARLY
+        if high - low <= _NARROW or (high - low <= 256 and around):
+            return "usual"
+        return "large" if abs(self.offset) <= _SMALL * abs(self.scale) else "odd"
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class Scaling:
     @property
     def of_pixels(self) -> bool:
         """Whether it is made for pixels from 0 to 255, and not for values that were scaled before."""
-        return self.range.is_usual
+        return self.range.kind == "usual"
 
     def __str__(self) -> str:
         """The names, the first of them: 'rescaling', 'normalization'."""
@@ -118,7 +115,8 @@ def scaling_of(model: Any) -> Scaling | None:
 
     entering = [_Pixels() if image else _OTHER for image in image_inputs(model)]
     ends += [x for x in keras.tree.flatten(_keras.walk(model, entering, visit)) if isinstance(x, _Pixels)]
-    if not ends or ends[0].range.is_of_pixels or len({x.range.kind for x in ends}) > 1:
+    kinds = {x.range.kind for x in ends}
+    if len(kinds) != 1 or kinds <= {"pixels", "odd"}:
         return None
     return Scaling(_names(ends), ends[0].range)
 
@@ -159,7 +157,7 @@ def _unprepared(scaling: Scaling | None) -> str:
 def twice(model: Any, mode: Mode) -> str | None:
     """A warning where a network scales pixels itself and is given a preprocessing that scales them too."""
     recipe = check_mode(mode)
-    if not callable(recipe) and _range_of(recipe).is_of_pixels:
+    if not callable(recipe) and _range_of(recipe).kind == "pixels":
         return None
     scaling = scaling_of(model)
     if scaling is None or not scaling.of_pixels:
