@@ -342,11 +342,112 @@ def test_layers_without_a_counterpart_are_listed_and_keep_their_weights(tmp_path
     model = trained()
     fcn = by_hand(names=("fc1", "score"))
     before = values(fcn)[-2:]
-    loaded = fullyconv.load_dense_weights(fcn, model)
+    loaded = fullyconv.load_dense_weights(fcn, model, strict=False)
     assert str(loaded) == (
         "Loaded 4 layers.\nOnly in the weights, and not loaded: fc2.\nOnly in the network, and not loaded: score."
     )
     assert all((a == b).all() for a, b in zip(before, values(fcn)[-2:], strict=True))
+
+
+@pytest.mark.parametrize("name", [None, *FILES])
+def test_a_layer_that_is_left_over_is_an_error(name, tmp_path):
+    """The names that the message gives load all of it, whatever the weights are in."""
+    model, fcn = trained(), by_hand(names=("conv_fc1", "score"))
+    weights = model if name is None else save(model, tmp_path / name)
+    message = refused(fcn, weights, window=SHAPE[:2])
+    kernel, bias = ("", "") if name == "net.weights.h5" else ("kernel ", "bias ")
+    what = "'net'" if name is None else f"'{weights}'"
+    assert message == (
+        f"{what} and 'by_hand' do not have the same layers; nothing was loaded.\n"
+        "  2 layers of 'by_hand' would get no weights:\n"
+        "    conv_fc1: kernel (5, 3, 4, 8), bias (8,)\n"
+        "    score: kernel (1, 1, 8, 5), bias (5,)\n"
+        f"  2 layers of {what} would not be used:\n"
+        f"    fc1: {kernel}(60, 8), {bias}(8,)\n"
+        f"    fc2: {kernel}(8, 5), {bias}(5,)\n"
+        'If they are the same layers, say which is which: names={"fc1": "conv_fc1", "fc2": "score"}. Otherwise load '
+        "the others with strict=False, and look at what it returns."
+    )
+    names = {"fc1": "conv_fc1", "fc2": "score"}
+    loaded = fullyconv.load_dense_weights(fcn, weights, names, window=SHAPE[:2])
+    assert len(loaded.loaded) == 5
+    same_answers(model, fcn)
+
+
+def test_a_layer_of_one_side_alone():
+    model = trained()
+    fcn = keras.Sequential(
+        [keras.Input((None, None, 3)), *by_hand().layers, layers.Conv2D(5, 3, name="smooth")], name="by_hand"
+    )
+    assert refused(fcn, model) == (
+        "'net' and 'by_hand' do not have the same layers; nothing was loaded.\n"
+        "  1 layer of 'by_hand' would get no weights:\n"
+        "    smooth: kernel (3, 3, 5, 5), bias (5,)\n"
+        "If that is right, load the others with strict=False, and look at what it returns."
+    )
+    assert fullyconv.load_dense_weights(fcn, model, strict=False).only_in_model == ("smooth",)
+    part = keras.Sequential([keras.Input((None, None, 3)), *by_hand().layers[:-1]], name="part")
+    assert refused(part, model) == (
+        "'net' and 'part' do not have the same layers; nothing was loaded.\n"
+        "  1 layer of 'net' would not be used:\n"
+        "    fc2: kernel (8, 5), bias (5,)\n"
+        'If that is right, leave it out by name: names={"fc2": None}.'
+    )
+    loaded = fullyconv.load_dense_weights(part, model, {"fc2": None})
+    assert (loaded.only_in_weights, loaded.only_in_model) == (("fc2",), ())
+
+
+def test_layers_that_fit_under_no_name():
+    """Of two that could be meant by their sizes, one covers another map; and many are counted."""
+    model = trained()
+    other = by_hand((3, 5), names=("conv_fc1", "fc2"))
+    remedy = (
+        "If some are the same layers, say which is which: names={name in the weights: name in the network}; None "
+        "leaves one out. Otherwise load the others with strict=False, and look at what it returns."
+    )
+    assert refused(other, model).splitlines()[-1] == remedy
+    many = [layers.Conv2D(2, 1, name=f"new{i}") for i in range(26)]
+    lines = refused(keras.Sequential([keras.Input((None, None, 3)), *many], name="many"), model).splitlines()
+    assert lines[1:] == [
+        "  26 layers of 'many' would get no weights:",
+        "    new0: kernel (1, 1, 3, 2), bias (2,)",
+        "    new1: kernel (1, 1, 2, 2), bias (2,)",
+        "    new2: kernel (1, 1, 2, 2), bias (2,)",
+        "    and 23 more",
+        "  5 layers of 'net' would not be used:",
+        "    conv1: kernel (3, 3, 3, 6), bias (6,)",
+        "    norm: gamma (6,), beta (6,), moving_mean (6,), moving_variance (6,)",
+        "    conv2: kernel (2, 2, 6, 4), bias (4,)",
+        "    and 2 more",
+        remedy,
+    ]
+
+
+def test_many_layers_under_other_names_are_all_named():
+    """What the message says is pasted as it is."""
+
+    def net(stem, count):
+        keras.utils.set_random_seed(0)
+        each = [layers.Conv2D(2, 1, name=f"{stem}{i}") for i in range(count)]
+        return keras.Sequential([keras.Input((None, None, 2)), *each], name=stem)
+
+    names = ", ".join(f'"a{i}": "b{i}"' for i in range(20))
+    assert f"names={{{names}}}." in refused(net("b", 20), net("a", 20)).splitlines()[-1]
+    assert f"names={{{names}, ...}}." in refused(net("b", 22), net("a", 22)).splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", [None, "net.weights.h5", "net.keras"])
+def test_layers_without_weights_are_not_left_over(name, tmp_path):
+    """Dropout has the state of its random numbers, and a compiled model that of its optimizer."""
+    keras.utils.set_random_seed(0)
+    conv = layers.Conv2D(2, 3, name="conv")
+    front = [layers.RandomFlip(), layers.Rescaling(1 / 255), layers.Dropout(0.5)]
+    model = keras.Sequential([keras.Input((6, 6, 3)), *front, conv, layers.ReLU()])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    fcn = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(2, 3, name="conv")])
+    given = model if name is None else save(model, tmp_path / name)
+    assert fullyconv.load_dense_weights(fcn, given).loaded == (("conv", "conv"),)
 
 
 def test_all_mismatches_at_once_with_both_shapes(tmp_path):
@@ -374,7 +475,7 @@ def test_all_mismatches_at_once_with_both_shapes(tmp_path):
         "Change the network, or leave a layer of the weights out: names={name: None}."
     )
     names = dict.fromkeys(("conv1", "conv2", "norm", "fc1"))
-    assert "have no layer of the same name" in refused(fcn, path, names)
+    assert "have no layer of the same name" in refused(fcn, path, names, strict=False)
 
 
 def test_names_that_do_not_exist_and_one_asked_for_twice():
@@ -391,7 +492,7 @@ def test_names_that_do_not_exist_and_one_asked_for_twice():
 
 def test_no_name_in_common():
     model = keras.Sequential([keras.Input((4, 4, 1)), layers.Conv2D(1, 3, name="a")], name="other")
-    assert refused(model, trained()) == (
+    assert refused(model, trained(), strict=False) == (
         "'net' and 'other' have no layer of the same name; nothing was loaded.\n"
         "  only in the weights: conv1, norm, conv2, fc1, fc2\n"
         "  only in the network: a\n"
@@ -523,7 +624,7 @@ def test_a_layer_whose_map_is_not_known_is_not_loaded():
     assert refused(fcn, model).splitlines()[1] == (
         "  fc: what fc was flattened from is not known: nothing is known of what 'attention' in front of it returns"
     )
-    assert fullyconv.load_dense_weights(fcn, model, {"fc": None}).only_in_model == ("fc",)
+    assert fullyconv.load_dense_weights(fcn, model, {"fc": None}, strict=False).only_in_model == ("fc",)
 
 
 @pytest.mark.parametrize("name", ["net.weights.h5", "net.keras"])

@@ -21,10 +21,12 @@ from fullyconv.classifier_weights import in_words
 from fullyconv.entering import Reached, Window, entering, rank, reached
 from fullyconv.errors import UnsupportedModelError, WeightsError, WindowError
 from fullyconv.inputs import whole_numbers
+from fullyconv.leftovers import Leftovers, some
+from fullyconv.matching import Misfit, matched
 from fullyconv.rules.rule import Arrange, describe_size
 from fullyconv.walk import need_graph
 from fullyconv.weight_files import Weight
-from fullyconv.weight_sources import CONVOLUTIONS, DENSE, Flattened, Source, arrays, source_of, weighted
+from fullyconv.weight_sources import Flattened, Source, arrays, source_of, weighted
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,17 @@ def load_dense_weights(
     names: Mapping[str, str | None] | None = None,
     *,
     window: Window = None,
+    strict: bool = True,
 ) -> LoadedWeights:
     """Load a classifier's weights into a fully convolutional network that you wrote yourself.
 
     A layer is loaded from the one of its name, or from the one `names` gives it. The kernel of a Dense layer is
     reshaped to that of the convolution in its place, in the order in which the map was flattened. All mismatches are
     reported together, and then nothing is changed: sizes that happen to agree are no reason to load.
+
+    Every layer with weights must meet one of the other side. What the network is not to have of the classifier, such as
+    an auxiliary head, is left out by name, `names={"aux": None}`. Where the network has layers that no classifier has,
+    such as those that make its map larger, `strict=False` loads the others, and what is returned lists the rest.
 
     How the map was flattened is known from the classifier, given as a model or inside a file. A file of weights alone
     does not say it: there it is taken for Keras's `Flatten`, on a map of the size of the kernel, and a note says so.
@@ -77,12 +84,14 @@ def load_dense_weights(
         weights: The classifier, or the path of its file: `.weights.h5`, `.keras`, or `.h5` of weights or a model.
         names: Names of the network's layers by those of the classifier, where they differ; None leaves a layer out.
         window: Spatial size in pixels of the images the classifier was trained on, where its input leaves it open.
+        strict: Whether it is an error that a layer of the network gets no weights, or that one of the classifier's is
+            used nowhere; those that `names` leaves out do not count, nor do layers without weights.
 
     Returns:
         What was loaded, and the layers of either side that were not.
 
     Raises:
-        WeightsError: something does not fit; nothing was loaded.
+        WeightsError: something does not fit, or is left over; nothing was loaded.
         ModelFileError: the file cannot be read.
         UnsupportedModelError: the network or the classifier is no model with a graph.
         WindowError: the window is not one whole number above 0, or one for each spatial axis, or contradicts the
@@ -104,16 +113,12 @@ def load_dense_weights(
         window = whole_numbers(window, rank(fcn), "window", WindowError)
     fitting = _Fitting(fcn, source_of(weights, window), names or {}, window)
     moves = fitting.moves()
-    fitting.check()
+    fitting.check(strict)
     values = [(variable, np.array(move(read()))) for variable, read, move in moves]
     for variable, value in values:
         variable.assign(value)
     fitting.settle()
     return fitting.report()
-
-
-class _Misfit(Exception):
-    """Why one layer cannot be loaded: one sentence."""
 
 
 class _Fitting:
@@ -122,6 +127,7 @@ class _Fitting:
     def __init__(self, fcn: keras.Model, source: Source, names: Mapping[str, str | None], window: Window) -> None:
         self.fcn, self.source, self.window = fcn, source, source.window or window
         self.targets = dict(weighted(fcn))
+        self.names = names
         self.wrong = list(_misnamed(names, source, self.targets, fcn.name))
         self.turned = bool(self.wrong) and all(k in self.targets and v in source.layers for k, v in names.items())
         wanted = [(name, names.get(name, name)) for name in source.layers]
@@ -139,12 +145,19 @@ class _Fitting:
         for name, target in self.pairs:
             try:
                 found += list(self._moves(name, target))
-            except _Misfit as misfit:
+            except Misfit as misfit:
                 self.wrong.append(f"{_arrow(name, target)}: {misfit}")
         return found
 
-    def check(self) -> None:
-        """Raise where something does not fit, everything at once."""
+    def check(self, strict: bool) -> None:
+        """Raise where something does not fit, everything at once; and where something is left over, if that counts."""
+        left = self._left()
+        if strict and not self.wrong and left:
+            raise WeightsError(
+                f"{self.source.what} and {self.fcn.name!r} do not have the same layers; nothing was loaded.",
+                left.lines(self.source.what, repr(self.fcn.name)),
+                left.remedy(self._guess(left)),
+            )
         if not self.pairs and not self.wrong:
             raise WeightsError(
                 f"{self.source.what} and {self.fcn.name!r} have no layer of the same name; nothing was loaded.",
@@ -189,12 +202,12 @@ class _Fitting:
         if self.assumed:
             why = self.source.unread or f"{self.source.what} holds weights alone, which do not say it"
             yield (
-                f"{_some(self.assumed)}: taken to read what Keras's Flatten makes of a map, row by row. "
+                f"{some(self.assumed)}: taken to read what Keras's Flatten makes of a map, row by row. "
                 f"{why.rstrip('.')}; give the classifier in its place to be sure."
             )
         for part, layers in self.taken.items():
             yield (
-                f"{_some(layers)}: {self.source.what} does not name its arrays; the first of each was taken "
+                f"{some(layers)}: {self.source.what} does not name its arrays; the first of each was taken "
                 f"for {part}, which is all that the network's layer has."
             )
 
@@ -207,35 +220,43 @@ class _Fitting:
     def _alone(self) -> list[str]:
         """The layers that have no counterpart, in words."""
         both = zip(("weights", "network"), self._rest(), strict=True)
-        return [f"only in the {where}: {', '.join(names)}" for where, names in both if names]
+        return [f"only in the {where}: {some(names, 8)}" for where, names in both if names]
+
+    def _left(self) -> Leftovers:
+        """The layers that have no counterpart and should have one, with their arrays."""
+        sources, targets = self._rest()
+        return Leftovers(
+            {n: in_words(self.source.layers[n]) for n in sources if self.names.get(n, n) is not None},
+            {n: in_words(list(arrays(n, self.targets[n]))) for n in targets},
+        )
+
+    def _guess(self, left: Leftovers) -> dict[str, str]:
+        """Names with which nothing is left over, each layer in the first that it fits; empty if there are none."""
+        found: dict[str, str] = {}
+        for name in left.weights:
+            fits = (target for target in left.network if target not in found.values() and self._fits(name, target))
+            target = next(fits, None)
+            found |= {name: target} if target else {}
+        trial = _Fitting(self.fcn, self.source, {**self.names, **found}, self.window)
+        trial.moves()
+        return {} if trial.wrong or trial._left() else found
+
+    def _fits(self, name: str, target: str) -> bool:
+        """Whether the arrays of a layer can go into another, as far as their sizes and the layers' classes say."""
+        try:
+            matched(self.source, name, target, self.targets[target])
+        except Misfit:
+            return False
+        return True
 
     def _moves(self, name: str, target: str) -> Iterator[tuple[Any, Any, Arrange]]:
-        stored, layer = self.source.layers[name], self.targets[target]
-        wanted = list(arrays(target, layer))
-        aligned = _aligned(stored, wanted)
-        if aligned is None:
-            raise _Misfit(_shapes(stored, wanted))
-        dense = [isinstance(layer, CONVOLUTIONS) and len(have.shape) == 2 for have, _ in aligned]
-        slopes = isinstance(layer, keras.layers.PReLU)  # of units, or of channels that all positions share
-        alike = [
-            h.shape == w.shape or (d and _same_sums(h, w)) or (slopes and _same_slopes(h, w))
-            for d, (h, w) in zip(dense, aligned, strict=True)
-        ]
-        if not all(alike):
-            raise _Misfit(_shapes(stored, wanted))
-        self._check_kind(name, layer, DENSE if any(dense) else ())
-        self._compare(name, target, stored)
-        variables = {v.name: v for v in layer.weights} if wanted[0].name else dict(enumerate(layer.weights))
-        for i, (is_dense, (have, want)) in enumerate(zip(dense, aligned, strict=True)):
+        layer = self.targets[target]
+        arranged = matched(self.source, name, target, layer)
+        self._compare(name, target, self.source.layers[name])
+        variables = {v.name: v for v in layer.weights} if arranged[0][2].name else dict(enumerate(layer.weights))
+        for i, (is_dense, have, want) in enumerate(arranged):
             move = self._kernel(name, target, want.shape) if is_dense else Arrange(None, want.shape)
             yield variables[want.name or i], have.read, move
-
-    def _check_kind(self, name: str, layer: Any, also: tuple[type, ...]) -> None:
-        """Refuse arrays of a layer of another class, whose sizes only happen to agree."""
-        known = self.source.objects.get(name)
-        kind = type(known) if known is not None else self.source.layers[name][0].kind
-        if kind is not None and not issubclass(kind, also) and _stock(kind) is not _stock(type(layer)):
-            raise _Misfit(f"{kind.__name__} in the weights, {type(layer).__name__} in the network")
 
     def _compare(self, name: str, target: str, stored: Sequence[Weight]) -> None:
         """Say what else differs, or cannot be known."""
@@ -252,15 +273,15 @@ class _Fitting:
         """How a Dense kernel becomes that of the convolution, which must cover the flattened map."""
         layer, size = self.targets[target], shape[:-2]
         if layer.groups != 1 or any(d != 1 for d in layer.dilation_rate):
-            raise _Misfit("a convolution with groups or dilation does not cover the map that was flattened")
+            raise Misfit("a convolution with groups or dilation does not cover the map that was flattened")
         several, known = math.prod(size) > 1, self.source.flattened.get(name)
         if isinstance(known, str) and several:
-            raise _Misfit(f"what {name} was flattened from is not known: {known}")
+            raise Misfit(f"what {name} was flattened from is not known: {known}")
         enters, stride = self.entering.into(layer) if self.entering else (None, ())
         move = known.read_by(enters, shape) if isinstance(known, Flattened) else Arrange(None, shape)
         if isinstance(known, Flattened) and move is None:
             covered = describe_size(known.size)
-            raise _Misfit(f"reads a flattened map of {covered}, and the kernel covers {describe_size(shape[:-1])}")
+            raise Misfit(f"reads a flattened map of {covered}, and the kernel covers {describe_size(shape[:-1])}")
         if several:
             self._check_cover(name, target, size, stride)
         if layer.padding != "valid" and several:
@@ -277,7 +298,7 @@ class _Fitting:
         layer, known = self.targets[target], self.source.flattened.get(name)
         reached = self.reached.entering.get(id(layer))
         if reached is None:
-            raise _Misfit(f"the window is too small: nothing is left at {self.reached.stopped} in front of it")
+            raise Misfit(f"the window is too small: nothing is left at {self.reached.stopped} in front of it")
         if known is None:
             self._check_guess(name, reached, size)
         shape = reached.spec.shape
@@ -286,9 +307,9 @@ class _Fitting:
             return
         entering = f"a map of {describe_size(enters)} enters at the window"
         if not isinstance(known, Flattened):
-            raise _Misfit(f"{entering}, and the kernel covers {describe_size(size)}")
+            raise Misfit(f"{entering}, and the kernel covers {describe_size(size)}")
         if stride and known.stride and stride != known.stride:
-            raise _Misfit(
+            raise Misfit(
                 f"{entering}, {describe_size(stride)} pixels apart, where the classifier has {describe_size(size)}, "
                 f"{describe_size(known.stride)} apart"
             )
@@ -301,12 +322,12 @@ class _Fitting:
         """Refuse where nothing but the number of values says what the Dense layer has read."""
         missing = sorted(reached.layers - {t for _, t in self.pairs})
         if missing:
-            raise _Misfit(
+            raise Misfit(
                 f"what {name} was flattened from is not known, since {', '.join(missing)} in front is not loaded; "
                 "give the classifier in place of its weights"
             )
         if self.window is None and len(set(size)) > 1:
-            raise _Misfit(
+            raise Misfit(
                 f"whether {name} was flattened from a map of {describe_size(size)} is not known; give the window, "
                 "or the classifier in place of its weights"
             )
@@ -314,12 +335,6 @@ class _Fitting:
 
 # What changes a layer's answer besides its arrays, and seldom on purpose.
 _SETTINGS = ("strides", "dilation_rate", "epsilon")
-
-
-def _stock(kind: type) -> type:
-    """The class of Keras that a layer's class is made from; itself where that is only `Layer`."""
-    found = next(c for c in kind.__mro__ if c.__module__.startswith("keras."))
-    return kind if found is keras.layers.Layer else found
 
 
 def _misnamed(names: Mapping[str, str | None], source: Source, targets: Mapping[str, Any], model: str) -> Iterator[str]:
@@ -337,38 +352,8 @@ def _asked_twice(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
             yield f"names: {target!r} would be loaded from {' and from '.join(map(repr, askers))}"
 
 
-def _some(names: Sequence[str], most: int = 3) -> str:
-    """Names as text, the first few of them."""
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
-
-
 def _arrow(name: str, target: str) -> str:
     return name if name == target else f"{name} -> {target}"
-
-
-def _shapes(stored: Sequence[Weight], wanted: Sequence[Weight]) -> str:
-    names = [w.name for w in wanted] if len(stored) == len(wanted) else []
-    return f"{in_words(stored, names)} in the weights, {in_words(wanted)} in the network"
-
-
-def _same_slopes(have: Weight, want: Weight) -> bool:
-    """Whether slopes of units are those of channels, which come behind axes of one."""
-    return want.shape == (1,) * (len(want.shape) - 1) + have.shape
-
-
-def _same_sums(have: Weight, want: Weight) -> bool:
-    """Whether a Dense kernel has a row for each value under the convolution's kernel, and its units."""
-    return have.shape == (math.prod(want.shape[:-1]), want.shape[-1])
-
-
-def _aligned(stored: Sequence[Weight], wanted: Sequence[Weight]) -> list[tuple[Weight, Weight]] | None:
-    """The arrays that belong together, by name; in order where the file has no names, or none that Keras has."""
-    have, want = {w.name: w for w in stored}, {w.name: w for w in wanted}
-    if None not in have and None not in want and have.keys() == want.keys():
-        return [(have[name], want[name]) for name in want]
-    apart = have.keys().isdisjoint(want.keys() - {None})
-    return list(zip(stored, wanted, strict=True)) if apart and len(stored) == len(wanted) else None
 
 
 def _check_graph(model: Any) -> None:

@@ -254,8 +254,8 @@ Preprocess = Annotated[
     Literal["tf", "torch", "caffe", "unit", "none"] | None,
     typer.Option(
         help="What the model expects pixels 0..255 to become: -1..1 (tf), ImageNet's mean and deviation (torch), "
-        "BGR less the mean (caffe), 0..1 (unit), or nothing (none), as where it scales them itself. By default what a converted "
-        "file or keras.applications says of the model."
+        "BGR less the mean (caffe), 0..1 (unit), or nothing (none), as where it scales them itself. By default what a "
+        "converted file or keras.applications says of the model."
     ),
 ]
 
