@@ -283,5 +283,5 @@ def test_the_parser_lets_no_state_be_put_into_a_tensor():
     block = b"(X\x07\x00\x00\x00storagectorch\nLongStorage\nX\x01\x00\x00\x001X\x03\x00\x00\x00cpuK\x01NtQ"
     tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + block + b"K\x00))\x89)tR"
     assert statedict._Reader(io.BytesIO(b"\x80\x02" + tensor + b".")).load() == (("1", "<i8", 1), 0, (), (), False, ())
-    with pytest.raises((AttributeError, TypeError), match="_Tensor|'tuple'"):
+    with pytest.raises((AttributeError, TypeError), match=r"_Tensor|'tuple'"):
         statedict._Reader(io.BytesIO(b"\x80\x02" + tensor + b"}X\x01\x00\x00\x00aK\x01sb.")).load()

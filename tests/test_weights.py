@@ -286,6 +286,19 @@ def test_the_command(tmp_path, monkeypatch):
     assert (done.exit_code, done.stderr) == (1, "Error: There is no file 'none.h5'.\nCheck the path.\n")
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("option", [("--labels", "names.txt"), ("--preprocess", "tf"), ("--bgr",)])
+def test_what_a_weight_file_would_lose(option, tmp_path, monkeypatch):
+    """Names of classes and the preparation of pixels travel in a .keras file alone."""
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["convert", "code.keras", "-o", "fcn.weights.h5", *option])
+    assert (done.exit_code, done.stderr) == (
+        1,
+        "Error: 'fcn.weights.h5' holds weights alone: what is said of labels and pixels would be lost.\n"
+        "End its name in .keras, or leave that out.\n",
+    )
+
+
 # ----------------------------------------------------------------------------------------------- load_dense_weights
 
 

@@ -37,8 +37,10 @@ FOREIGN = {
         (".pt", ".pth", ".ckpt", ".bin"),
         (
             "PyTorch weights",
-            "Rebuild the network in Keras, copy the weights into it and save that as .keras.\n"
-            "torch.load(path, weights_only=True) reads them without running code that the file may carry.",
+            (
+                "Rebuild the network in Keras, copy the weights into it and save that as .keras.\n"
+                "torch.load(path, weights_only=True) reads them without running code that the file may carry."
+            ),
         ),
     ),
     ".safetensors": (

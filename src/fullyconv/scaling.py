@@ -18,7 +18,7 @@ from fullyconv.inputs import image_inputs
 from fullyconv.preprocessing import Mode, check_mode, describe
 from fullyconv.rules import RULES
 from fullyconv.rules.conv import cropping, pad_operation, padding, upsampling
-from fullyconv.rules.flatten import flatten, moveaxis, permute, reshape, squeeze, swapaxes, transpose
+from fullyconv.rules.flatten import flatten, rearranged, reshape, squeeze
 from fullyconv.rules.merge import concatenate, concatenate_operation
 from fullyconv.rules.pointwise import as_tensor, dropout
 from fullyconv.rules.pool import average_pooling, max_pooling
@@ -262,7 +262,7 @@ _numpy, _core = _keras.numpy_operations, _keras.core_operations
 _OF_SHAPES = (_numpy.OnesLike, _numpy.ZerosLike, _numpy.FullLike)
 _KEEPING = (
     *(dropped, dropout, as_tensor, padding, pad_operation, cropping, upsampling, average_pooling, max_pooling),
-    *(concatenate, concatenate_operation, flatten, moveaxis, permute, reshape, squeeze, swapaxes, transpose),
+    *(concatenate, concatenate_operation, flatten, rearranged, reshape, squeeze),
 )
 _STEPS: Mapping[type, Callable[..., Any]] = {
     **{kind: _kept for kind, rule in RULES.items() if rule in _KEEPING},

@@ -26,7 +26,7 @@ from fullyconv.cli.options import (
     warn_of_scaling,
 )
 from fullyconv.cli.process import say
-from fullyconv.errors import UnsupportedLayerError, VerificationError
+from fullyconv.errors import OutputError, UnsupportedLayerError, VerificationError
 
 
 @command
@@ -50,13 +50,18 @@ def convert(
     """Convert MODEL, verify the result against it, and write it.
 
     The result is a plain .keras file that stock Keras opens; where OUT ends in .weights.h5, its weights. It is compared
-    with MODEL before it is written; where they differ, nothing is written. What is said of labels and pixels is written
-    too, so that heatmap need not be told again.
+    with MODEL before it is written; where they differ, nothing is written. A .keras file also keeps what is said of
+    labels and pixels, so that heatmap need not be told again.
     """
     from fullyconv.labels import read_labels
 
     ending = ".h5" if output.name.endswith(".weights.h5") else ".keras"
     check_output(output, ending, reads=(source.name, weights, labels), overwrite=overwrite)
+    if ending == ".h5" and (labels or pixels):
+        raise OutputError(
+            f"'{output}' holds weights alone: what is said of labels and pixels would be lost.\n"
+            "End its name in .keras, or leave that out."
+        )
     names = read_labels(labels) if labels else None
     prepare()
     from fullyconv.classifier_weights import save
