@@ -15,6 +15,7 @@ import typer
 
 import fullyconv
 from fullyconv.cli.app import Group
+from fullyconv.cli.process import say
 from fullyconv.errors import GeometryError, ModelFileError, OutputError
 from fullyconv.files import check_not_read, is_path
 from fullyconv.outputs import check_free, check_place, refuses_files
@@ -368,7 +369,7 @@ def warn_of_scaling(fcn: fullyconv.FullyConv, mode: Any) -> None:
 
     warning = twice(fcn.model, mode)
     if warning:
-        typer.echo(report.in_commands(warning))
+        say(report.in_commands(warning))
 
 
 def _is_converted(path: Path) -> bool:
