@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import fullyconv
+from fullyconv.cli.process import Stopped, stoppable
 from test_cli import small
 
 pytestmark = pytest.mark.once
@@ -98,6 +99,7 @@ COMMANDS = {
     "export fcn.keras -o new.xml": ["run", "write"],
     "geometry small.keras --image photo.png -o new.png": ["read", "write"],
     "classifier fcn.keras -o new.keras": ["run", "write"],
+    "heatmap fcn.keras *.png -o new/folder --map new/{name}/m.npz": ["write"],
     "heatmap fcn.keras photo.png --map old.zarr --overwrite": ["write"],
     "demo -o new": ["begin"],
     "doctor": ["diagnose"],
@@ -175,3 +177,18 @@ def test_a_signal_that_the_process_ignores_stays_ignored(folder: Path):
     )
     done = python(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "went on\n", "")
+
+
+def test_an_error_that_a_signal_became_is_told_as_what_it_was():
+    """Libraries in C turn what is raised inside them into errors of their own."""
+
+    def lose() -> None:
+        with pytest.raises(Stopped, match="Terminated"):
+            signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError("write failed")
+
+    with pytest.raises(Stopped, match="Terminated") as caught, stoppable():
+        lose()
+    assert caught.value.exit_code == 143
+    with pytest.raises(RuntimeError, match="another"), stoppable():
+        raise RuntimeError("another")

@@ -256,7 +256,7 @@ class FullyConv:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save as a `.keras` file, which stock Keras opens too; grids, labels and preprocessing travel in it.
 
-        The file is written under a temporary name and renamed, so that a failure leaves no half of one. Functions do
+        A file that is there is replaced, once the new one is whole. Functions do
         not travel: a `SavingWarning` names a preprocessing, or rules of your own, to be given again on loading.
 
         Raises:

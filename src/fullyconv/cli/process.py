@@ -41,11 +41,15 @@ def stoppable() -> Iterator[None]:
     names = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     kept = {number: signal.getsignal(number) for number in names}
     unhandled = [n for n, handler in kept.items() if handler in (signal.SIG_DFL, signal.default_int_handler)]
+    stop = _Stop()
     try:
-        stop = _Stop()
         for number in unhandled:
             signal.signal(number, stop)
         yield
+    except Exception as error:
+        if stop.number is None:
+            raise
+        raise Stopped(stop.number) from error  # it was raised where it could not be passed on, such as inside HDF5
     finally:
         for number in unhandled:
             signal.signal(number, kept[number])
@@ -56,10 +60,11 @@ class _Stop:
 
     def __init__(self) -> None:
         self.last = -PATIENCE
+        self.number: int | None = None
 
     def __call__(self, number: int, _: Any) -> None:
         if time.monotonic() - self.last >= PATIENCE:
-            self.last = time.monotonic()
+            self.last, self.number = time.monotonic(), number
             raise Stopped(number)
 
 

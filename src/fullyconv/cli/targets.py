@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -62,14 +63,22 @@ class Targets:
         return {picture: picture.relative_to(common).as_posix() for picture in self.pictures}
 
     def write(self, drawn: Heatmap, picture: Path) -> None:
-        """Write a picture's overlay and map, and the folders they go to."""
+        """Write a picture's overlay and map, and the folders they go to; where that fails, no empty folder is left."""
         overlay, values = self.overlay(picture), self.map(picture)
-        for folder, _ in self._folders(picture):
-            make_folder(folder)
-        if overlay:
-            drawn.save(overlay)
-        if values:
-            drawn.save_map(values, overwrite=self.overwrite)
+        folders = [folder for folder, _ in self._folders(picture)]
+        made = [part for folder in folders for part in (folder, *folder.parents) if not part.exists()]
+        try:
+            for folder in folders:
+                make_folder(folder)
+            if overlay:
+                drawn.save(overlay)
+            if values:
+                drawn.save_map(values, overwrite=self.overwrite)
+        except BaseException:
+            for folder in made:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            raise
 
     def overlay(self, picture: Path) -> Path | None:
         """Where a picture's overlay goes."""

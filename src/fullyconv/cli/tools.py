@@ -44,7 +44,7 @@ def export(
     check_not_read(output, [source.name])
     check_place(output)
     check_free(output, overwrite, "-o", SAVED_MODEL if format == "tf_saved_model" else None)
-    if output.suffix == ".xml":
+    if output.suffix.lower() == ".xml":
         check_free(output.with_suffix(".bin"), overwrite, "-o")
     prepare()
     from fullyconv.export import check_target

@@ -42,7 +42,6 @@ def run(folder: Path, console: Console) -> None:
     """
     model = pretrained.efficientnet_lite0()
     labels = pretrained.imagenet_labels()
-    _make(folder)
     report.show(
         console, f"{model.name}, trained on ImageNet's {len(labels)} classes: {model.count_params():,} weights.\n"
     )
@@ -50,6 +49,7 @@ def run(folder: Path, console: Console) -> None:
     classify = compile(model)
     rows = [_compare(classify, model, fcn, name) for name in PHOTOS]
     _show(rows, fcn, console)
+    _make(folder)
     for row in rows:
         row.drawn.save(folder / f"{row.name}.png")
     page.write(page.find(fcn, rows[0].drawn, rows[0].compared), folder / "report.html")
