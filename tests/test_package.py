@@ -28,7 +28,7 @@ ORDER = [
     *("rules.rule", "rules.order", "rules.places", "rules.fragments", "rules.conv"),
     *("rules.pool", "rules.flatten", "rules.pointwise", "rules.dense", "rules.normalization", "rules.merge"),
     *("rules.channels", "rules.unconverted", "rules"),
-    *("inputs", "walk", "work", "cost", "plan"),
+    *("inputs", "walk", "finite", "work", "cost", "plan"),
     *("_layout", "_layout_rules", "_openvino", "engine"),
     *("convert", "reference", "verify", "formats", "export"),
     *("weight_files", "classifier_weights", "entering", "answers", "weight_sources"),

@@ -207,8 +207,9 @@ def test_tensors_are_views_of_their_blocks():
     assert {array.dtype for array in state.values()} == {np.dtype("float32"), np.dtype("int64")}
     assert state["_conv_stem.weight"].shape == (32, 3, 3, 3)
     assert state["_bn0.num_batches_tracked"].shape == ()
-    assert state["_fc.bias"].sum() == pytest.approx(0.00253, abs=1e-4)
-    assert state["_fc.weight"][3, :2].tolist() == pytest.approx([0, 0], abs=1)
+    assert state["_fc.weight"].shape == (1000, 1280)
+    assert state["_fc.weight"][-1, -2:].tolist() == pytest.approx([0.005346887, 0.040857971], abs=1e-9)
+    assert state["_fc.bias"].sum() == pytest.approx(-0.0498169, abs=1e-6)
 
 
 @pytest.mark.once

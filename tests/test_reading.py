@@ -85,13 +85,17 @@ def test_values_that_are_none(picture, network):
     )
 
 
-def test_values_that_are_not_finite(picture):
-    model = colours(None)
-    model.get_layer("logits").set_weights([np.full((3, 3), np.nan, "float32"), np.zeros(3, "float32")])
+@pytest.mark.parametrize("values", [None, "logits", "softmax"])
+def test_answers_that_are_not_finite(picture, values):
+    model = colours("softmax" if values == "softmax" else None)
+    model.get_layer("logits").set_weights([np.full((3, 3), 3e38, "float32"), np.zeros(3, "float32")])
     with pytest.raises(ImageError, match=r"\.") as caught:
-        heatmap(fullyconv.convert(model), picture)
+        heatmap(fullyconv.convert(model), picture, values=values)
+    rows, columns = fullyconv.convert(model).grid.windows_inside(picture.shape[:2])
+    cells = rows * columns
     assert str(caught.value) == (
-        "The network returns values that are not finite (NaN or infinity) for the picture; see whether its weights are."
+        f"The network's answers to the picture are NaN or infinite in {cells} of {cells} cells.\n"
+        "See whether the pixels are prepared as they were in training, and whether its weights are finite."
     )
 
 

@@ -42,7 +42,8 @@ def convert_weights(
         The `FullyConv` that was written.
 
     Raises:
-        WeightsError: the file does not fit the classifier; every layer that differs is named.
+        WeightsError: the file does not fit the classifier, and every layer that differs is named; or weights are NaN,
+            infinite or complex.
         ModelFileError: a file cannot be read.
         UnsupportedModelError: the classifier cannot be converted.
         OutputError: `out` cannot be written, or is one of the files that are read.

@@ -151,6 +151,6 @@ def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
 
 def _same(ours: np.ndarray, theirs: np.ndarray, kind: str) -> np.ndarray | None:
     """Whether both name the same class: the highest of several, or the side of 0.5 of the probability of one."""
-    if ours.shape[-1] > 1:
-        return ours.argmax(-1) == theirs.argmax(-1)
+    if ours.shape[-1] > 1:  # NaN names none
+        return (ours.argmax(-1) == theirs.argmax(-1)) & np.isfinite(theirs).all(-1)
     return (ours[:, 0] > SURE) == (theirs[:, 0] > SURE) if kind == "probability" else None

@@ -19,6 +19,7 @@ from fullyconv.engine import Compiled, compile
 from fullyconv.errors import GeometryError, InputTooSmallError, ModelFileError, OutputError, WindowError
 from fullyconv.facts import read_facts, write_facts
 from fullyconv.files import written_whole
+from fullyconv.finite import check_weights
 from fullyconv.geometry import Grid
 from fullyconv.inputs import image_size, whole_numbers, window_of
 from fullyconv.model_files import read_model
@@ -43,6 +44,7 @@ def convert(model: keras.Model | Plan, **options: Any) -> FullyConv:
         UnsupportedLayerError: layers have no rule; all of them are named.
         UnsupportedModelError: the model has no graph, or reads no image.
         WindowError: the window is missing, or contradicts the model.
+        WeightsError: weights are NaN, infinite or complex, or a variance is not above 0; their layers are named.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(5)])
@@ -52,7 +54,13 @@ def convert(model: keras.Model | Plan, **options: Any) -> FullyConv:
     made = model if isinstance(model, Plan) else plan(model, **options)
     if made is model and options:
         raise TypeError(f"A plan has its options already: give {sorted(options)} to fullyconv.plan instead.")
-    return FullyConv(_Builder(made).model(), made.grids, plan=made)
+    part = made.options["until"] is not None
+    if not part:
+        check_weights(made.model)
+    network = _Builder(made).model()
+    if part:  # the layers behind it may hold anything
+        check_weights(network)
+    return FullyConv(network, made.grids, plan=made)
 
 
 class _Builder:
@@ -330,6 +338,7 @@ def load(
     Raises:
         ModelFileError: there is no such file, it holds no model, or a classifier that was not converted.
         WindowError: the window is neither in the file nor given.
+        WeightsError: weights are NaN, infinite or complex, or a variance is not above 0; their layers are named.
     """
     model = read_model(Path(path), **options)
     facts = read_facts(Path(path))
@@ -343,6 +352,7 @@ def load(
             f"Give the size it was trained on:  fullyconv.load(path, window=224)"
         )
     made = plan(model, window=window, pool="global", context="global", rules=rules)
+    check_weights(model)
     grids = _with_reasons(made.grids, facts.get("grids") or ())
     known = {name: facts.get(name) for name in ("labels", "preprocess", "options")}
     if rules:

@@ -20,6 +20,7 @@ from fullyconv.answers import apart_at_window
 from fullyconv.classifier_weights import in_words
 from fullyconv.entering import Reached, Window, entering, rank, reached
 from fullyconv.errors import UnsupportedModelError, WeightsError, WindowError
+from fullyconv.finite import faults_in, refuse
 from fullyconv.inputs import whole_numbers
 from fullyconv.leftovers import Leftovers, some
 from fullyconv.matching import Misfit, matched
@@ -91,7 +92,7 @@ def load_dense_weights(
         What was loaded, and the layers of either side that were not.
 
     Raises:
-        WeightsError: something does not fit, or is left over; nothing was loaded.
+        WeightsError: something does not fit, is left over, or is NaN or infinite; nothing was loaded.
         ModelFileError: the file cannot be read.
         UnsupportedModelError: the network or the classifier is no model with a graph.
         WindowError: the window is not one whole number above 0, or one for each spatial axis, or contradicts the
@@ -115,6 +116,7 @@ def load_dense_weights(
     moves = fitting.moves()
     fitting.check(strict)
     values = [(variable, np.array(move(read()))) for variable, read, move in moves]
+    fitting.check_values({id(variable): value for variable, value in values})
     for variable, value in values:
         variable.assign(value)
     fitting.settle()
@@ -172,6 +174,16 @@ class _Fitting:
                 if self.turned
                 else "Change the network, or leave a layer of the weights out: names={name: None}.",
             )
+
+    def check_values(self, values: Mapping[int, np.ndarray]) -> None:
+        """Raise where arrays hold what cannot be right; each is given by the id of its variable."""
+        lines = []
+        for name, target in self.pairs:
+            layer = self.targets[target]
+            found = faults_in(layer, {v.name: values[id(v)] for v in layer.weights if id(v) in values})
+            lines += [f"{_arrow(name, target)}: {', '.join(found)}"] if found else []
+        if lines:
+            refuse(f"{self.source.what} holds weights that cannot be right; nothing was loaded.", lines)
 
     def settle(self) -> None:
         """Let layers use what they were given: no LoRA on top of the kernel, and no statistics of before."""

@@ -17,6 +17,7 @@ from fullyconv.convert import FullyConv
 from fullyconv.engine import compile
 from fullyconv.errors import ExportError, OutputError, UnsupportedModelError, VerificationError, WindowError
 from fullyconv.files import written_whole
+from fullyconv.finite import check_weights
 from fullyconv.formats import FORMATS, Example, Way
 from fullyconv.inputs import channels_first
 from fullyconv.outputs import SAVED_MODEL, check_free, check_place
@@ -119,6 +120,7 @@ def export(
         VerificationError: the file does not give what the model gives.
         OutputError: the path does not fit the format, or cannot be written.
         WindowError: a model of open sizes was given without a window.
+        WeightsError: weights are NaN, infinite or complex, or a variance is not above 0; their layers are named.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(5)])
@@ -133,6 +135,7 @@ def export(
     size = _window(network, model.window if isinstance(model, FullyConv) else window)
     target = Path(path)
     kind, way = check_target(target, format, overwrite)
+    check_weights(network)
     batches = [_images(network, size, SCALES[:1]), _images(network, size, SCALES, more=3)]
     with written_whole(target, overwrite) as draft:
         _write(network, kind, way, draft, target, partial(_images, network, size, SCALES[:2], max(size, default=0)))

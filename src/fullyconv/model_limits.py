@@ -205,6 +205,8 @@ def _taken(name: str, held: Any, arrays: list[tuple[int, int]]) -> str | None:
         return None
     if held.external or held.is_virtual:
         return f"{name!r} in it keeps its values in another file"
+    if held.dtype.kind == "c":
+        return f"{name!r} in it holds complex numbers, of which Keras would take the real part"
     if held.dtype.hasobject:
         return f"{name!r} in it is not an array of numbers"
     arrays.append((math.prod(held.shape) if held.shape is not None else 0, held.dtype.itemsize))

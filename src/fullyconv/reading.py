@@ -90,13 +90,16 @@ class Reader:
         if any(n < least for n, least in zip(pixels.shape, self.grid.window, strict=False)):
             raise InputTooSmallError(pixels.shape[:2], self.grid.window)
         rows, columns = self.grid.windows_inside(pixels.shape[:2])
-        values = np.ascontiguousarray(self._predict(pixels)[:rows, :columns], np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+            values = np.ascontiguousarray(self._predict(pixels)[:rows, :columns], np.float32)
         if name is None:
             name = Path(image).name if isinstance(image, str | os.PathLike) else ""
-        if not np.isfinite(values).all():
+        finite = np.isfinite(values).all(-1)
+        if not finite.all():
             raise ImageError(
-                f"The network returns values that are not finite (NaN or infinity) for {name or 'the picture'}; see "
-                f"whether its weights are."
+                f"The network's answers to {name or 'the picture'} are NaN or infinite in {(~finite).sum():,} of "
+                f"{finite.size:,} cells.\n"
+                "See whether the pixels are prepared as they were in training, and whether its weights are finite."
             )
         kind = {"logits": "logit", "softmax": "probability"}.get(self.values or "") or _kind(self.fcn, values)
         notes += [*self.prepared, *_remarks(self.values, kind)]

@@ -16,6 +16,7 @@ import numpy as np
 from fullyconv import _keras
 from fullyconv.convert import FullyConv
 from fullyconv.errors import FullyConvError, UnsupportedModelError, WeightsError
+from fullyconv.finite import check_weights
 from fullyconv.likeness import differences
 from fullyconv.plan import CONTEXTS, HEADS, POOLS, Plan, plan
 from fullyconv.replay import at_window
@@ -42,7 +43,8 @@ def to_classifier(fcn: FullyConv, *, like: keras.Model | Plan | None = None) -> 
 
     Raises:
         WeightsError: the network is no conversion of `like`; all differences are named: layers, their settings and
-            arrays, and how they are connected. What training changes does not count.
+            arrays, and how they are connected. What training changes does not count. Or weights are NaN, infinite or
+            complex.
         UnsupportedModelError: nothing says what the classifier was: it needs `like`; or `like` is no classifier.
 
     Example:
@@ -55,6 +57,7 @@ def to_classifier(fcn: FullyConv, *, like: keras.Model | Plan | None = None) -> 
             f"Expected a FullyConv, but received {type(fcn).__name__}.\n"
             "A network that Keras saved is read with fullyconv.load(path, window=...)."
         )
+    check_weights(fcn.model)
     made = _plan(fcn, like)
     if made is None or (like is None and _is_part(made)):
         return at_window(fcn)

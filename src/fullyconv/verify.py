@@ -14,6 +14,7 @@ import numpy as np
 from fullyconv import _keras
 from fullyconv.convert import FullyConv
 from fullyconv.engine import compile
+from fullyconv.finite import check_weights
 from fullyconv.geometry import Grid
 from fullyconv.inputs import channels_first, image_inputs
 from fullyconv.plan import plan, reasons_in_words
@@ -73,7 +74,9 @@ class Verification:
     @property
     def window_ok(self) -> bool:
         """Whether the windows bear out what the grid says: equal where it says exact; else they may differ."""
-        return self.window_error is None or self.exactness != "exact" or self.window_error <= self.tolerance
+        if self.window_error is None:
+            return True
+        return math.isfinite(self.window_error) and (self.exactness != "exact" or self.window_error <= self.tolerance)
 
     @property
     def ok(self) -> bool:
@@ -90,8 +93,8 @@ class Verification:
     def __str__(self) -> str:
         """The measurements in words."""
         verdict = {True: "holds", False: "DOES NOT HOLD"}
-        lines = [f"at the window   {verdict[self.native_ok]}: error {self.native_error:.1e} of the largest logit"]
-        lines[0] += f" (two images differ by {self.difference:.1e})"
+        apart = f"of the largest logit (two images differ by {self.difference:.1e})"
+        lines = [f"at the window   {verdict[self.native_ok]}: error {self.native_error:.1e} {apart}"]
         if self.size_error is None:
             lines.append(
                 "at other sizes  not checked: every cell sees the whole image, or the image would be too large"
@@ -104,6 +107,8 @@ class Verification:
             agreement = f"{100 * (self.argmax_agreement or 0):.1f} % of {self.windows} windows name the same class"
             lines.append(f"on windows      error {self.window_error:.1e}, {agreement}")
             lines.append(f"                {self._on_windows()}: {self.exactness} {self.reasons}".rstrip())
+        if math.inf in (self.native_error, self.size_error, self.window_error):
+            lines.append("error inf       answers are NaN or infinite, so that nothing can be said of them")
         return "\n".join(lines)
 
 
@@ -124,12 +129,15 @@ def verify(model: keras.Model, fcn: FullyConv, images: Sequence[Any] | None = No
     Raises:
         InputTooSmallError: an image is smaller than the window.
         GeometryError: an image has another rank or number of channels.
+        WeightsError: weights of either are NaN, infinite or complex, or a variance is not above 0.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(5)])
         >>> fullyconv.verify(model, fullyconv.convert(model)).ok
         True
     """
+    for network in (fcn.model, model) if fcn.options.get("until") is None else (fcn.model,):
+        check_weights(network)
     return _Check(model, fcn, images).result()
 
 
@@ -274,7 +282,8 @@ class _Check:
         def difference(scale: float) -> float:
             self.scale = scale
             a, b = (keras.tree.flatten(self.classifier(_batch(self._noise(self.window, seed)))) for seed in (1, 2))
-            return min(_relative(x, y) for x, y in zip(a, b, strict=True))
+            apart = [_relative(x, y) for x, y in zip(a, b, strict=True)]
+            return -1.0 if math.inf in apart else min(apart)
 
         self.scale = max((1.0, 255.0), key=difference)
         return [self._noise(size, seed) for seed in (1, 2)]
@@ -380,14 +389,14 @@ def _relative(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _named(logits: np.ndarray) -> np.ndarray:
-    """The class of each row: the largest logit, or the side of a single one."""
-    return logits.argmax(-1) if logits.shape[-1] > 1 else logits[..., 0] > 0
+    """The class of each row: the largest logit, or the side of a single one; NaN where one is not finite."""
+    side = logits.argmax(-1) if logits.shape[-1] > 1 else logits[..., 0] > 0
+    return np.where(np.isfinite(logits).all(-1), side, np.nan)
 
 
 def _spaced(indices: Any) -> list[tuple[int, ...]]:
     every = list(indices)
-    step = max(1, math.ceil(len(every) / MOST_WINDOWS))
-    return every[::step]
+    return every[:: max(1, math.ceil(len(every) / MOST_WINDOWS))]
 
 
 def _unaffected(grid: Grid, axis: int, size: int, cells: int) -> int:
