@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 import fullyconv
 import nets
 from fullyconv.cli import app
+from fullyconv.leftovers import Leftovers
 from fullyconv.weight_files import read_weight_file
 
 SHAPE = (14, 10, 3)
@@ -406,6 +408,10 @@ def test_a_layer_of_one_side_alone():
         "    fc2: kernel (8, 5), bias (5,)\n"
         'If that is right, leave it out by name: names={"fc2": None}.'
     )
+    other = keras.Sequential([keras.Input((None, None, 3)), *by_hand(names=("conv_fc1", "x")).layers[:-1]], name="part")
+    names = 'names={"fc1": "conv_fc1", "fc2": None}.'
+    assert refused(other, model, {"fc1": "conv_fc1"}).endswith(f"leave it out by name: {names}")
+    assert 'which: names={"fc2": None, "fc1": "conv_fc1"}. ' in refused(other, model, {"fc2": None})
     loaded = fullyconv.load_dense_weights(part, model, {"fc2": None})
     assert (loaded.only_in_weights, loaded.only_in_model) == (("fc2",), ())
 
@@ -419,14 +425,14 @@ def test_layers_that_fit_under_no_name():
         "leaves one out. Otherwise load the others with strict=False, and look at what it returns."
     )
     assert refused(other, model).splitlines()[-1] == remedy
-    many = [layers.Conv2D(2, 1, name=f"new{i}") for i in range(26)]
+    many = [layers.Conv2D(2, 1, name=f"new{i}") for i in range(5)]
     lines = refused(keras.Sequential([keras.Input((None, None, 3)), *many], name="many"), model).splitlines()
     assert lines[1:] == [
-        "  26 layers of 'many' would get no weights:",
+        "  5 layers of 'many' would get no weights:",
         "    new0: kernel (1, 1, 3, 2), bias (2,)",
         "    new1: kernel (1, 1, 2, 2), bias (2,)",
         "    new2: kernel (1, 1, 2, 2), bias (2,)",
-        "    and 23 more",
+        "    and 2 more",
         "  5 layers of 'net' would not be used:",
         "    conv1: kernel (3, 3, 3, 6), bias (6,)",
         "    norm: gamma (6,), beta (6,), moving_mean (6,), moving_variance (6,)",
@@ -436,17 +442,13 @@ def test_layers_that_fit_under_no_name():
     ]
 
 
-def test_many_layers_under_other_names_are_all_named():
-    """What the message says is pasted as it is."""
-
-    def net(stem, count):
-        keras.utils.set_random_seed(0)
-        each = [layers.Conv2D(2, 1, name=f"{stem}{i}") for i in range(count)]
-        return keras.Sequential([keras.Input((None, None, 2)), *each], name=stem)
-
-    names = ", ".join(f'"a{i}": "b{i}"' for i in range(20))
-    assert f"names={{{names}}}." in refused(net("b", 20), net("a", 20)).splitlines()[-1]
-    assert f"names={{{names}, ...}}." in refused(net("b", 22), net("a", 22)).splitlines()[-1]
+def test_names_are_given_to_be_pasted_as_long_as_they_are_few():
+    names = {f"a{i}": f"b{i}" for i in range(22)}
+    left = Leftovers(dict.fromkeys(names, "(2,)"), dict.fromkeys(names.values(), "(2,)"))
+    few = dict(list(names.items())[:20])
+    pasted = left.remedy({}, few).partition("names=")[2].partition(". Otherwise")[0]
+    assert ast.literal_eval(pasted) == few
+    assert left.remedy({}, names).partition("names=")[2].startswith(f"{pasted[:-1]}, ...}}. Otherwise")
 
 
 @pytest.mark.parametrize("name", [None, "net.weights.h5", "net.keras"])

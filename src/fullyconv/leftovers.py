@@ -39,21 +39,23 @@ class Leftovers:
             *_listed(self.weights, f"of {weights} would not be used"),
         ]
 
-    def remedy(self, names: Mapping[str, str]) -> str:
+    def remedy(self, given: Mapping[str, str | None], guess: Mapping[str, str]) -> str:
         """What to do.
 
         Args:
-            names: Names of the network's layers by those of the classifier, with which nothing would be left over; may
-                be empty.
+            given: The names that were given.
+            guess: Names with which nothing would be left over; may be empty.
         """
         load = "load the others with strict=False, and look at what it returns."
         if not self.weights:
             return f"If that is right, {load}"
         if not self.network:
             them = "it" if len(self.weights) == 1 else "them"
-            return f"If that is right, leave {them} out by name: names={_mapping(dict.fromkeys(self.weights))}."
-        if names:
-            return f"If they are the same layers, say which is which: names={_mapping(names)}. Otherwise {load}"
+            names = _mapping({**given, **dict.fromkeys(self.weights)})
+            return f"If that is right, leave {them} out by name: names={names}."
+        if guess:
+            names = _mapping({**given, **guess})
+            return f"If they are the same layers, say which is which: names={names}. Otherwise {load}"
         return (
             "If some are the same layers, say which is which: names={name in the weights: name in the network}; None "
             f"leaves one out. Otherwise {load}"
