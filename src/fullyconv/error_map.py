@@ -23,11 +23,11 @@ from fullyconv.engine import compile
 from fullyconv.errors import VerificationError
 from fullyconv.geometry import Grid
 from fullyconv.images import read_image
+from fullyconv.logits import logits, skipped
 from fullyconv.placement import Placement
 from fullyconv.preprocessing import Mode, preprocess
 from fullyconv.reference import at_corners
 from fullyconv.scaling import twice
-from fullyconv.verify import logits, skipped
 
 if TYPE_CHECKING:
     from fullyconv.convert import FullyConv

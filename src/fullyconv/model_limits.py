@@ -206,7 +206,9 @@ def _taken(name: str, held: Any, arrays: list[tuple[int, int]]) -> str | None:
     if held.external or held.is_virtual:
         return f"{name!r} in it keeps its values in another file"
     if held.dtype.kind == "c":
-        return f"{name!r} in it holds complex numbers, of which Keras would take the real part"
+        owner = held.parent.attrs.get("name", "")
+        of = f", of the layer {owner!r}," if isinstance(owner, str) and owner else ""
+        return f"{name!r} in it{of} holds complex numbers, with which no network computes"
     if held.dtype.hasobject:
         return f"{name!r} in it is not an array of numbers"
     arrays.append((math.prod(held.shape) if held.shape is not None else 0, held.dtype.itemsize))

@@ -15,9 +15,9 @@ from fullyconv.engine import compile
 from fullyconv.errors import GeometryError, ImageError, InputTooSmallError, LabelError
 from fullyconv.images import read_image
 from fullyconv.labels import fitting, read_labels
+from fullyconv.logits import logits
 from fullyconv.preprocessing import Mode, preprocess
 from fullyconv.scaling import preparation
-from fullyconv.verify import logits
 
 if TYPE_CHECKING:
     from fullyconv.convert import FullyConv

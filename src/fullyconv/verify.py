@@ -17,8 +17,9 @@ from fullyconv.engine import compile
 from fullyconv.finite import check_weights
 from fullyconv.geometry import Grid
 from fullyconv.inputs import channels_first, image_inputs
+from fullyconv.logits import logits, skipped
 from fullyconv.plan import plan, reasons_in_words
-from fullyconv.reference import at_corners, windows
+from fullyconv.reference import at_corners, spatial_size, windows
 from fullyconv.rules.rule import axes_of
 from fullyconv.walk import unique_names
 
@@ -183,7 +184,7 @@ class _Check:
 
     def _native(self) -> tuple[float, float]:
         """The error at the window, and the difference between two images, both as shares of the largest logit."""
-        crops = [self._at_origin(image) for image in self.images[:2]]
+        crops = [self._part(image, self.window) for image in self.images[:2]]
         crops += [self._noise(self.window)] if len(crops) < 2 else []
         pairs = [(self._of_classifier(crop), self._of_network(crop)) for crop in crops]
         error = max(
@@ -247,7 +248,7 @@ class _Check:
         for image in self.images:
             maps = self._maps(image)
             for k, (grid, cells) in enumerate(zip(self.grids, maps, strict=True)):
-                inside = np.ndindex(*grid.windows_inside(self._size_of(image)))
+                inside = np.ndindex(*grid.windows_inside(spatial_size(self.model, image)))
                 chosen = _spaced(c for c in inside if all(i * s % 1 == 0 for i, s in zip(c, grid.stride, strict=True)))
                 corners = [tuple(int(i * s) for i, s in zip(c, grid.stride, strict=True)) for c in chosen]
                 rows = at_corners(self.classifier, self.model, image, corners, self.window, 16)
@@ -256,14 +257,6 @@ class _Check:
                 errors.append(_relative(a, b))
                 same, count = same + int((_named(a) == _named(b)).sum()), count + len(chosen)
         return (max(errors), same / count, count) if count else (None, None, 0)
-
-    def _size_of(self, image: Any) -> tuple[int, ...]:
-        array = next(a for a, f in zip(keras.tree.flatten(image), self.flags, strict=True) if f)
-        return tuple(array.shape[1:] if self.first else array.shape[:-1])
-
-    def _at_origin(self, image: Any) -> Any:
-        cut = windows(self.model, image, [(0,) * len(self.window)], self.window)
-        return keras.tree.map_structure(lambda a: a[0], cut)
 
     def _part(self, image: Any, size: tuple[int, ...]) -> Any:
         cut = windows(self.model, image, [(0,) * len(size)], size)
@@ -309,49 +302,6 @@ class _Check:
             noise += 2 * coarse[tuple(slice(0, n) for n in size)]
         noise = (noise / 5 * self.scale).astype("float32")
         return np.moveaxis(noise, -1, 0) if self.first else noise
-
-
-def logits(
-    model: Any,
-    fcn: Any,
-    until: str | None = None,
-    replace: Mapping[int, Callable[..., Any]] | None = None,
-    any_size: bool = False,
-) -> tuple[Any, Any]:
-    """Both networks up to the last activation of each output, where both end in one, as the engine can run them."""
-    mine, theirs = dict(replace or {}), {}
-    last = _keras.output_operations(model), _keras.output_operations(fcn)
-    for old, new in zip(*last, strict=True) if until is None else ():
-        if _ends_in_activation(old) and _ends_in_activation(new):
-            mine.setdefault(id(old), _before_activation(old))
-            theirs[id(new)] = _before_activation(new)
-    names = unique_names(model)
-    inner = {id(o): o.name for o in _keras.inner_models(model)}
-    end = next((i for i, name in (names | inner).items() if name == until), None)
-    return _keras.Interpreter(model, mine, end, any_size), _keras.Interpreter(fcn, theirs)
-
-
-def _ends_in_activation(operation: Any) -> bool:
-    return _before_activation(operation) is not operation
-
-
-def _before_activation(operation: Any) -> Callable[..., Any]:
-    nn = _keras.nn_operations
-    if isinstance(operation, (keras.layers.Softmax, keras.layers.Activation, nn.Softmax, nn.Sigmoid)):
-        return lambda x, **_: x
-    activation = getattr(operation, "activation", None)
-    if activation is None or activation is keras.activations.linear or not isinstance(operation, keras.layers.Layer):
-        return operation
-    return _keras.without_activation(operation)
-
-
-def skipped(model: Any, names: Sequence[str]) -> dict[int, Callable[..., Any]]:
-    """The stand-ins that leave out the layers of these names or kinds, as `logits` takes them."""
-    left_out = {}
-    for _, operation in _keras.operations_of(model):
-        if not {operation.name, type(operation).__name__.lower()}.isdisjoint(names):
-            left_out[id(operation)] = lambda x, **_: x
-    return left_out
 
 
 def _per_position(model: Any, options: Mapping[str, Any]) -> dict[int, Callable[..., Any]]:
