@@ -23,7 +23,8 @@ ROOT = PACKAGE.parents[1]
 # A module imports only modules above it.
 ORDER = [
     *("errors", "backend", "_device", "doctor", "_lazy", "__init__"),
-    *("printable", "files", "outputs", "geometry", "units", "preprocessing", "model_limits", "model_files", "facts"),
+    *("printable", "files", "outputs", "geometry", "units", "preprocessing"),
+    *("hdf5_heaps", "model_limits", "model_files", "facts"),
     *("_composite", "_keras", "_saved"),
     *("rules.rule", "rules.order", "rules.places", "rules.fragments", "rules.conv"),
     *("rules.pool", "rules.flatten", "rules.pointwise", "rules.dense", "rules.normalization", "rules.merge"),

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 
 from fullyconv.errors import ModelFileError, UnsupportedModelError
@@ -21,6 +20,7 @@ from fullyconv.model_limits import (
     count_values,
     damaged,
     opened_archive,
+    opened_hdf5,
     opened_weights,
     parsed,
     read_member,
@@ -182,15 +182,16 @@ def _in_zip(path: Path) -> Held:
 def _in_hdf5(path: Path) -> Held:
     """What a `.h5` file holds."""
     try:
-        file = h5py.File(path, "r")
+        with opened_hdf5(path) as file:
+            text = text_of(path, file, "model_config")
+            if text is None:
+                raise ModelFileError(_weights_only(path))
+            return Held(_described(path, "model_config", text), count_values(path, file))
+    except ModelFileError:
+        raise
     except Exception as error:  # h5py raises what HDF5 says in many kinds
         message = _truncated(path) if "truncated" in str(error) else _not_a(path, "HDF5 file", path.suffix)
         raise ModelFileError(message) from error
-    with file:
-        text = text_of(path, file, "model_config")
-        if text is None:
-            raise ModelFileError(_weights_only(path))
-        return Held(_described(path, "model_config", text), count_values(path, file))
 
 
 def _described(path: Path, where: str, text: str | bytes) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import h5py
 import keras
 
 from fullyconv.errors import ModelFileError
+from fullyconv.hdf5_heaps import Buffer, broken_heap, mapped
 
 WEIGHTS = "model.weights.h5"
 
@@ -32,6 +33,8 @@ DESCRIPTION = 32_000_000
 EXPANSION, FREE = 100, 100_000_000
 # Calls of layers, inner models inlined; the largest networks of keras.applications make about 1,000.
 CALLS = 10_000
+# Models in models.
+NESTED = 100
 # Weights a network may have beyond twice those its file holds: the state of random layers, and what LoRA adds.
 SPARE = 1_000_000
 
@@ -109,13 +112,34 @@ def opened_weights(path: Path, archive: zipfile.ZipFile) -> Iterator[h5py.File]:
     Raises:
         ModelFileError: it is damaged.
     """
-    data = io.BytesIO(read_member(path, archive, WEIGHTS))
+    data = read_member(path, archive, WEIGHTS)
+    _check_heaps(path, data)
     try:
-        file = h5py.File(data, "r")
+        file = h5py.File(io.BytesIO(data), "r")
     except Exception as error:  # h5py raises what HDF5 says in many kinds
         raise ModelFileError(damaged(path, f"its member {WEIGHTS!r} is not an HDF5 file ({error})")) from error
     with file:
         yield file
+
+
+@contextmanager
+def opened_hdf5(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file.
+
+    Raises:
+        ModelFileError: it is damaged.
+        Exception: HDF5 does not open it, and says why in many kinds.
+    """
+    with mapped(path) as data:
+        _check_heaps(path, data)
+    with h5py.File(path, "r") as file:
+        yield file
+
+
+def _check_heaps(path: Path, data: Buffer) -> None:
+    place = broken_heap(data)
+    if place is not None:
+        raise ModelFileError(damaged(path, f"its texts at byte {place:,} of the HDF5 file lead nowhere"))
 
 
 def text_of(path: Path, file: h5py.File, name: str) -> str | bytes | None:
@@ -221,10 +245,7 @@ def check_calls(path: Path, config: Any) -> None:
     Raises:
         ModelFileError: it does, or its models are nested too deep.
     """
-    try:
-        calls = _calls(config)
-    except RecursionError as error:
-        raise ModelFileError(damaged(path, "its models are nested too deep")) from error
+    calls = _calls(path, config)
     if calls > CALLS:
         many = f"{calls:,}" if calls < 10**15 else "more than 1,000,000,000,000,000"
         raise ModelFileError(
@@ -233,11 +254,17 @@ def check_calls(path: Path, config: Any) -> None:
         )
 
 
-def _calls(layer: Any) -> int:
+def _calls(path: Path, layer: Any, depth: int = 0) -> int:
     """How many layers the call of one makes, those in it included, each time that it is called."""
+    if depth > NESTED:
+        raise ModelFileError(
+            f"'{path}' is refused: its models are nested more than {NESTED} deep.\nGive a model of fewer inner models."
+        )
     inner = layer.get("config") if isinstance(layer, dict) else None
     layers = inner.get("layers") or [inner.get("layer")] if isinstance(inner, dict) else []
-    return max(1, sum(_calls(other) * _times(other) for other in layers)) if isinstance(layers, list) else 1
+    if not isinstance(layers, list):
+        return 1
+    return max(1, sum(_calls(path, other, depth + 1) * _times(other) for other in layers))
 
 
 def _times(layer: Any) -> int:

@@ -25,7 +25,7 @@ import numpy as np
 from fullyconv import _saved
 from fullyconv.errors import ModelFileError
 from fullyconv.files import check_regular
-from fullyconv.model_limits import WEIGHTS, count_values, opened_archive, opened_weights
+from fullyconv.model_limits import WEIGHTS, count_values, opened_archive, opened_hdf5, opened_weights
 
 # Groups of Keras 3's layout that hold the state of something else than a layer.
 _NO_LAYERS = {"optimizer", "metrics", "seed_generator", "loss_tracker"}
@@ -116,7 +116,7 @@ def _checked(path: Path) -> Iterator[h5py.File]:
         if path.suffix == ".keras" and path.is_file():
             file = stack.enter_context(opened_weights(path, stack.enter_context(opened_archive(path))))
         else:
-            file = stack.enter_context(_hdf5(path))
+            file = stack.enter_context(opened_hdf5(path))
         count_values(path, file)
         yield file
 
