@@ -322,3 +322,18 @@ def test_every_orientation_is_turned_upright(tmp_path, photo, orientation):
     with Image.open(tmp_path / "a.png") as image:
         np.testing.assert_array_equal(noted(image)[0], upright)
         assert image.size == photo.size, "the caller's picture was turned"
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0nonsense", b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01"]
+)
+def test_metadata_that_is_broken_is_no_reason_to_refuse(tmp_path, photo, exif):
+    photo.save(tmp_path / "a.png", exif=exif)
+    pixels, notes = noted(tmp_path / "a.png")
+    np.testing.assert_array_equal(pixels, np.asarray(photo))
+    assert notes == []
+
+
+def test_16_bits_of_the_other_byte_order():
+    native = np.array([[0, 257, 300, 65535]], np.uint16)
+    np.testing.assert_array_equal(noted(native.astype(">u2"), 1)[0], noted(native, 1)[0])

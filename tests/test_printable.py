@@ -308,8 +308,8 @@ def test_large_files_of_labels_are_not_read(tmp_path):
     with path.open("wb") as file:
         file.truncate(100 * 10**9)  # a hole
     assert refusal(path) == f"'{path}' is larger than 16 MB; a file of labels has one name a line."
-    path.write_text("cat\n" * 4_000_000)
-    assert len(read_labels(path)) == 4_000_000
+    path.write_text("cat\n" * 1_000_000)
+    assert len(read_labels(path)) == 1_000_000
 
 
 def test_only_files_of_labels_are_opened(tmp_path):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from fullyconv.errors import ImageError
 from fullyconv.patches import filled
@@ -28,6 +28,15 @@ from fullyconv.picture_files import SUFFIXES, broken, opened, too_large
 
 Note = Callable[[str], None]
 _ORIENTATION = 0x0112  # the EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, which Pillow's "L" uses too
 _KINDS = {1: "grey", 2: "grey with alpha", 3: "colour", 4: "colour with alpha"}
 _DIRECT = {"L", "LA", "RGB", "RGBA"}
@@ -82,8 +91,9 @@ class _Picture:
 def read_image(source: Any, channels: int | None = 3, *, notes: list[str] | None = None) -> np.ndarray:
     """The pixels of a picture, as a network with `channels` channels takes them.
 
-    Files are turned upright (EXIF), the first frame of an animation is taken, alpha is laid on white, grey is
-    repeated to three channels, colour becomes luminance for a grey network, and 16-bit values are divided by 257.
+    Files are PNG, JPEG, TIFF, WebP, BMP, GIF, AVIF, JPEG 2000 or PPM, told by their content. They are turned upright
+    (EXIF), the first frame of an animation is taken, alpha is laid on white, grey is repeated to three channels, colour
+    becomes luminance for a grey network, and 16-bit values are divided by 257.
     Each of these is noted. Anything else that does not fit is refused.
 
     Args:
@@ -144,7 +154,7 @@ def find_pictures(given: Sequence[str | os.PathLike[str]], *, notes: list[str] |
 
 def _expanded(given: str, notes: list[str]) -> Iterator[Path]:
     path = Path(given)
-    folder, there = os.path.isdir(given), os.path.exists(given)  # noqa: PTH110, PTH112  those of Path can raise
+    folder, there = os.path.isdir(path), os.path.exists(path)  # noqa: PTH110, PTH112  those of Path can raise
     if folder:
         inside = _pictures(_inside(path))
     elif glob.has_magic(given) and not there:
@@ -217,15 +227,16 @@ def _is_one_of_several(image: Image.Image) -> bool:
 
 
 def _upright(image: Image.Image, ours: bool, note: Note) -> Image.Image:
-    """The picture as its EXIF orientation says; one that is `ours` is turned itself, and no copy of it."""
+    """The picture as its EXIF orientation says; one that is `ours` is let go of, so that it is not there twice."""
     try:
-        if image.getexif().get(_ORIENTATION, 1) in (0, 1):
-            return image
-        upright = image if ours else ImageOps.exif_transpose(image)
-        if ours:
-            ImageOps.exif_transpose(image, in_place=True)
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001  metadata too broken to read is no reason to refuse good pixels
         return image
+    if turn is None:
+        return image
+    upright = image.transpose(turn)
+    if ours:
+        image.close()
     note("was turned upright, as its EXIF orientation says")
     return upright
 

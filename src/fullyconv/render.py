@@ -1,7 +1,7 @@
 """Heat maps as pictures: values laid over the photograph, a colour bar, and the best window with its name.
 
     draw(image, panels, axes, scale, footer)     one picture, a panel for each class
-    save(picture, path)                          written under a temporary name, then renamed
+    save(picture, path)                          written whole or not at all
 
 Where a value is drawn: a cell stands at the centre of its window. Between centres values are upsampled, bilinearly,
 once and for display only; a cell reaches half a stride beyond the outermost centres. What windows see beyond that is
@@ -278,7 +278,7 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def save(picture: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a picture, whole or not at all: under a temporary name beside it, then renamed.
+    """Write a picture, whole or not at all.
 
     Raises:
         OutputError: The name has no suffix of a picture, or the place cannot be written to.
