@@ -1,7 +1,7 @@
 """Files changed at random, and what is made of each: `python tests/fuzzing.py --cases 2000 --seconds 2`.
 
-A case is a kind of file, a way to change it, and a seed: it is the same each time. `test_fuzz.py` runs a few hundred in a
-process of its own, which prints a line of JSON before each and one behind it, so that a crash has a name. With
+A case is a kind of file, a way to change it, and a seed: it is the same each time. `test_fuzz.py` runs a few hundred in
+a process of its own, which prints a line of JSON before each and one behind it, so that a crash has a name. With
 `--seconds` a case that takes longer is a fault too; that depends on the machine, so that no test asks for it.
 """
 

@@ -46,7 +46,7 @@ def test_the_file_has_keras_members_alone_so_that_it_is_not_unpacked_to_the_disk
         assert archive.testzip() is None
     assert known["keras_version"] == keras.__version__
     assert known["fullyconv"]["labels"] == ["ant", "bee", "cat"]
-    monkeypatch.setattr(saving_lib, "DiskIOStore", lambda *_, **__: pytest.fail("Keras unpacked the file"))
+    monkeypatch.setattr(saving_lib.DiskIOStore, "__init__", lambda *_, **__: pytest.fail("Keras unpacked the file"))
     loaded = fullyconv.load(saved)
     assert (loaded.window, loaded.labels, loaded.preprocess) == ((8, 8), ["ant", "bee", "cat"], "tf")
     assert keras.saving.load_model(saved).output_shape == (None, None, None, 3)

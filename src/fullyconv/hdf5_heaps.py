@@ -1,7 +1,7 @@
 """The heaps of an HDF5 file, where its texts lie: walked before HDF5 does, which goes round in a broken one for ever.
 
-A heap is a run of objects, each with its size in front (HDF5 File Format Specification 3.0, III.E). An object of no size
-leads back to itself, and version 1.14.6 of the library follows it with the interpreter held: not even Ctrl-C ends that.
+A heap is a run of objects, each with its size in front (HDF5 File Format Specification 3.0, III.E). An object of no
+size leads back to itself, and version 1.14.6 of the library follows it: not even Ctrl-C ends that.
 """
 
 from __future__ import annotations

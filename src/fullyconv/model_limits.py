@@ -230,13 +230,17 @@ def _taken(name: str, held: Any, arrays: list[tuple[int, int]]) -> str | None:
     if held.external or held.is_virtual:
         return f"{name!r} in it keeps its values in another file"
     if held.dtype.kind == "c":
-        owner = held.parent.attrs.get("name", "")
+        owner = held.parent.attrs.get("name")
         of = f", of the layer {owner!r}," if isinstance(owner, str) and owner else ""
         return f"{name!r} in it{of} holds complex numbers, with which no network computes"
-    if held.dtype.hasobject:
+    if held.dtype.kind not in "biuf" and not (held.dtype.str == "|V2" and _text(held.attrs.get("dtype")) == "bfloat16"):
         return f"{name!r} in it is not an array of numbers"
     arrays.append((math.prod(held.shape) if held.shape is not None else 0, held.dtype.itemsize))
     return None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def check_calls(path: Path, config: Any) -> None:
