@@ -31,7 +31,7 @@ ORDER = [
     *("rules.channels", "rules.unconverted", "rules"),
     *("inputs", "walk", "finite", "work", "cost", "plan"),
     *("_layout", "_layout_rules", "_openvino", "engine"),
-    *("convert", "reference", "logits", "verify", "formats", "export"),
+    *("saving", "convert", "reference", "logits", "verify", "formats", "export"),
     *("weight_files", "classifier_weights", "entering", "answers", "weight_sources"),
     *("leftovers", "matching", "dense_weights", "likeness"),
     *("replay", "restoration"),

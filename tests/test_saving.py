@@ -84,8 +84,8 @@ def test_a_preprocessing_that_a_file_cannot_keep_is_named(function, name, again,
         fcn.save(tmp_path / "net.keras")
     file = tmp_path / "net.keras"
     assert [str(warning.message) for warning in caught] == [
-        f"'{file}' does not keep the preprocessing: '{name}' is a function, and the file holds "
-        f"values only.\nSet it again after loading:  fcn = fullyconv.load(path); fcn.preprocess = {again}\n"
+        f"'{file}' does not keep the preprocessing: '{name}' is a function, and the file holds values only.\n"
+        f"Set it again after loading:  fcn = fullyconv.load(path); fcn.preprocess = {again}\n"
         "Or save it as numbers:  fcn.preprocess = {'scale': 1 / 255, 'offset': 0, 'bgr': False}, say."
     ]
     assert caught[0].filename == __file__

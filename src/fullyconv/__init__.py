@@ -9,7 +9,7 @@ from fullyconv import _lazy
 
 if TYPE_CHECKING:
     from fullyconv.classifier_weights import convert_weights
-    from fullyconv.convert import FullyConv, SavingWarning, convert, load
+    from fullyconv.convert import FullyConv, convert, load
     from fullyconv.cost import Cost, StrideCost, cost
     from fullyconv.dense_weights import LoadedWeights, load_dense_weights
     from fullyconv.detections import Detection
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from fullyconv.receptive import geometry
     from fullyconv.reference import reference
     from fullyconv.restoration import to_classifier
+    from fullyconv.saving import SavingWarning
     from fullyconv.verify import Verification, verify
 
 __all__ = [
@@ -88,7 +89,7 @@ _lazy.make_lazy(
     __name__,
     {
         "classifier_weights": ("convert_weights",),
-        "convert": ("FullyConv", "SavingWarning", "convert", "load"),
+        "convert": ("FullyConv", "convert", "load"),
         "cost": ("Cost", "StrideCost", "cost"),
         "detections": ("Detection",),
         "dense_weights": ("LoadedWeights", "load_dense_weights"),
@@ -103,6 +104,7 @@ _lazy.make_lazy(
         "receptive": ("geometry",),
         "reference": ("reference",),
         "restoration": ("to_classifier",),
+        "saving": ("SavingWarning",),
         "verify": ("Verification", "verify"),
     },
 )

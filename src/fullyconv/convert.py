@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from fullyconv.inputs import image_size, whole_numbers, window_of
 from fullyconv.model_files import read_model
 from fullyconv.plan import Plan, plan
 from fullyconv.rules.rule import Arrange, Blueprint, Map, Recipe, describe_size, needed
+from fullyconv.saving import SavingWarning, kept, not_kept
 
 
 def convert(model: keras.Model | Plan, **options: Any) -> FullyConv:
@@ -129,10 +130,6 @@ def _build(blueprint: Blueprint, args: Any, kwargs: Any) -> tuple[Any, Any]:
 
 def _moved(move: Arrange, fetch: Mapping[str, Callable[[], np.ndarray]], name: str) -> np.ndarray:
     return move(fetch[name]())
-
-
-class SavingWarning(UserWarning):
-    """Says what a saved file does not keep, and what to do on loading it."""
 
 
 class FullyConv:
@@ -279,36 +276,16 @@ class FullyConv:
             _saved.check_room(self.model, target)
             self.model.save(draft)
             write_facts(draft, self._facts())
-        for sentence in self._not_kept(target):
+        for sentence in not_kept(target, self.preprocess, self.options.get("rules")):
             warnings.warn(sentence, SavingWarning, stacklevel=2)
-
-    def _not_kept(self, target: Path) -> Iterator[str]:
-        if callable(self.preprocess):
-            name = getattr(self.preprocess, "__name__", type(self.preprocess).__name__)
-            again = name if name.isidentifier() else "function"
-            yield (
-                f"'{target}' does not keep the preprocessing: {name!r} is a function, and the file holds values only.\n"
-                f"Set it again after loading:  fcn = fullyconv.load(path); fcn.preprocess = {again}\n"
-                "Or save it as numbers:  fcn.preprocess = {'scale': 1 / 255, 'offset': 0, 'bgr': False}, say."
-            )
-        if self.options.get("rules"):
-            names = [kind.__name__ for kind in self.options["rules"]]
-            rules = ", ".join(f"{name}: rule" for name in names)
-            yield (
-                f"'{target}' does not keep your own rules, for {', '.join(names)}: they are functions, and the file "
-                f"holds values only.\nGive them again on loading:  fullyconv.load(path, rules={{{rules}}})"
-            )
 
     def _facts(self) -> dict[str, Any]:
         reasons = [[grid.exactness, grid.reasons] for grid in keras.tree.flatten(self.grids)]
-        pixels = None if callable(self.preprocess) else self.preprocess
-        if isinstance(pixels, dict):
-            pixels = {name: np.asarray(value).tolist() for name, value in pixels.items()}
         return {
             "window": self.window,
             "grids": reasons,
             "labels": self.labels,
-            "preprocess": pixels,
+            "preprocess": kept(self.preprocess),
             "options": {name: value for name, value in self.options.items() if name != "rules"},
         }
 
