@@ -94,6 +94,12 @@ def test_tables_and_lines(monkeypatch):
         ]
 
 
+def test_a_long_cell_is_cut():
+    on = console()
+    report.show_table(("layer", "becomes"), [("conv", LONG)], on, wraps=1)
+    assert printed(on).splitlines()[1:] == [f"conv   {'w' * 92}…", "       (49,500 more characters)"]
+
+
 def test_what_was_found_in_a_picture():
     peak = Detection(0, f"{EVIL}\nError: fake", 0.5, (0, 0), ((0, 8), (4, 12)))
     on = console()

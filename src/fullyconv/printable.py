@@ -25,15 +25,15 @@ def printable(text: str) -> str:
     return "\n".join(map(inline, text.split("\n")))
 
 
-def inline(text: str) -> str:
+def inline(text: str, longest: int = LONGEST) -> str:
     r"""A text that stays in its line, such as a name; of a very long one, the beginning.
 
     Example:
         >>> inline("cat\nError: dog")
         'cat\\nError: dog'
     """
-    more = f"… ({len(text) - LONGEST:,} more characters)" if len(text) > LONGEST else ""
-    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text[:LONGEST]) + more
+    more = f"… ({len(text) - longest:,} more characters)" if len(text) > longest else ""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text[:longest]) + more
 
 
 def cell(text: str) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fullyconv.walk import Step
 
 Row = tuple[str, str, str]
+_LONGEST_CELL = 500  # characters; those of longer ones take rich seconds to lay out
 
 # How remedies that are written for Python read on the command line.
 IN_COMMANDS = (
@@ -204,7 +205,7 @@ def show_table(
     for i, name in enumerate(heading):
         table.add_column(name, justify="right" if i >= right else "left", no_wrap=i != wraps)
     for row in rows:
-        table.add_row(*(Text(inline(cell)) for cell in row))
+        table.add_row(*(Text(inline(cell, _LONGEST_CELL)) for cell in row))
     with console.capture() as printed:
         console.print(table)
     console.file.write("".join(f"{line.rstrip()}\n" for line in printed.get().splitlines()))
