@@ -34,7 +34,7 @@ def process(arguments: str, folder: Path, **streams: Any) -> tuple[int, str | No
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="a device of Linux")
-@pytest.mark.parametrize("arguments", ["--help", "doctor"])
+@pytest.mark.parametrize("arguments", ["--help", "geometry small.keras"])
 def test_a_full_disk(folder: Path, arguments: str):
     with FULL.open("w") as full:
         assert process(arguments, folder, stdout=full) == (

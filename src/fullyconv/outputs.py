@@ -36,17 +36,19 @@ def check_place(path: Path) -> None:
         mode = folder.stat().st_mode
         _there(path)
     except FileNotFoundError:
-        raise OutputError(f"'{path}' cannot be written: there is no folder '{folder}'.\nCreate it first.") from None
+        raise OutputError(
+            f"{str(path)!r} cannot be written: there is no folder {str(folder)!r}.\nCreate it first."
+        ) from None
     except NotADirectoryError:
         mode = 0
     except (OSError, ValueError) as error:
-        raise OutputError(f"'{path}' cannot be written: {_reason(error)}.\nGive another name or place.") from None
+        raise OutputError(f"{str(path)!r} cannot be written: {_reason(error)}.\nGive another name or place.") from None
     if not stat.S_ISDIR(mode):
-        raise OutputError(f"'{path}' cannot be written: '{folder}' is not a folder.\nGive another place.")
+        raise OutputError(f"{str(path)!r} cannot be written: {str(folder)!r} is not a folder.\nGive another place.")
     reason = refuses_files(folder)
     if reason:
         raise OutputError(
-            f"'{path}' cannot be written: no file can be made in '{folder}' ({reason}).\nGive another place."
+            f"{str(path)!r} cannot be written: no file can be made in {str(folder)!r} ({reason}).\nGive another place."
         )
 
 
@@ -75,15 +77,15 @@ def check_free(path: Path, overwrite: bool, option: str = "", folder: Folder | N
     if not kind:
         return
     if kind == "a folder" and folder is None:
-        raise OutputError(f"'{path}' cannot be written: it is a folder.")
+        raise OutputError(f"{str(path)!r} cannot be written: it is a folder.")
     with_option = f" with {option}" if option else ""
     if not overwrite:
         allow = "--overwrite" if option else "overwrite=True"
-        raise OutputError(f"'{path}' is there already.\nGive {allow} to replace it, or another name{with_option}.")
+        raise OutputError(f"{str(path)!r} is there already.\nGive {allow} to replace it, or another name{with_option}.")
     if kind == "a folder" and folder is not None and (path.is_symlink() or not folder.ours(path)):
         kind = f"a folder that is not {folder.what}, or holds more"
     if kind not in ("a file", "a folder"):
-        raise OutputError(f"'{path}' is not replaced: it is {kind}.\nGive another name{with_option}.")
+        raise OutputError(f"{str(path)!r} is not replaced: it is {kind}.\nGive another name{with_option}.")
 
 
 def _kind(path: Path) -> str:
@@ -93,7 +95,7 @@ def _kind(path: Path) -> str:
             return ""
         return kind_of(path.stat().st_mode) if path.exists() else "a file"
     except (OSError, ValueError) as error:
-        raise OutputError(f"'{path}' cannot be written: {_reason(error)}.\nGive another name or place.") from None
+        raise OutputError(f"{str(path)!r} cannot be written: {_reason(error)}.\nGive another name or place.") from None
 
 
 def _there(path: Path) -> bool:

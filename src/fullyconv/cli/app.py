@@ -114,6 +114,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                     name: g.make(**{option: given.pop(option) for option in g.options}) for name, g in groups.items()
                 }
                 function(**made, **given)
+                sys.stdout.flush()
         except (typer.Exit, typer.BadParameter):
             raise
         except (Exception, KeyboardInterrupt) as error:
