@@ -14,7 +14,7 @@ from fullyconv import _keras, _saved
 from fullyconv.convert import FullyConv, convert
 from fullyconv.errors import ModelFileError, OutputError, WeightsError
 from fullyconv.files import check_not_read, written_whole
-from fullyconv.model_files import cause_of, open_model
+from fullyconv.model_files import open_model
 from fullyconv.plan import plan
 from fullyconv.walk import unique_names
 from fullyconv.weight_files import Weight, WeightFile, legacy_root, opened, read_weight_file
@@ -212,7 +212,7 @@ def _load(model: keras.Model, file: WeightFile, by_name: bool) -> None:
         else:
             model.load_weights(file.path)
     except Exception as error:  # Keras raises many kinds, and none of its own
+        reason = " ".join(str(error).split())[:1000].rstrip(".") or type(error).__name__
         raise ModelFileError(
-            f"Keras cannot load '{file.path}' into {model.name!r}: {cause_of(error)}\n"
-            "Save the weights again with the model."
+            f"Keras cannot load '{file.path}' into {model.name!r}: {reason}.\nSave the weights again with the model."
         ) from error

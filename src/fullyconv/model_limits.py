@@ -113,12 +113,12 @@ def opened_weights(path: Path, archive: zipfile.ZipFile) -> Iterator[h5py.File]:
         ModelFileError: it is damaged.
     """
     data = read_member(path, archive, WEIGHTS)
-    _check_heaps(path, data)
     try:
         file = h5py.File(io.BytesIO(data), "r")
     except Exception as error:  # h5py raises what HDF5 says in many kinds
         raise ModelFileError(damaged(path, f"its member {WEIGHTS!r} is not an HDF5 file ({error})")) from error
     with file:
+        _check_heaps(path, data)
         yield file
 
 
@@ -130,9 +130,9 @@ def opened_hdf5(path: Path) -> Iterator[h5py.File]:
         ModelFileError: it is damaged.
         Exception: HDF5 does not open it, and says why in many kinds.
     """
-    with mapped(path) as data:
-        _check_heaps(path, data)
     with h5py.File(path, "r") as file:
+        with mapped(path) as data:
+            _check_heaps(path, data)
         yield file
 
 
