@@ -35,6 +35,5 @@ def test_files_changed_at_random_are_refused_or_read():
     large = [(case, found["grown"]) for case, found in ran if found["grown"] > 1000]
     assert not large, "these took more than 1 GB"
     seen = Counter((case["file"], found["outcome"]) for case, found in ran)
-    assert {(file, outcome) for file in {case["file"] for case, _ in ran} for outcome in ("right", "refused")} == set(
-        seen
-    )
+    both = [(file, outcome) for file in ("net.keras", "fcn.keras", "net.h5") for outcome in ("right", "refused")]
+    assert all(seen[pair] >= 5 for pair in both), "the changes are too weak, or too strong, to say anything"

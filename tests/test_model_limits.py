@@ -25,6 +25,7 @@ from keras import layers
 import fullyconv
 from fullyconv import model_limits
 from fullyconv.classifier_weights import save
+from fullyconv.facts import read_facts
 from fullyconv.model_files import cause_of, open_model
 from fullyconv.weight_files import read_weight_file
 
@@ -452,7 +453,16 @@ def test_a_named_pipe_is_not_waited_for(given, name):
 
 def test_a_name_that_is_too_long(given):
     name = "x" * 5000 + ".keras"
-    assert refused(name) == f"'{name}' cannot be read: File name too long.\nCheck the path."
+    said = f"'{name}' cannot be read: File name too long.\nCheck the path."
+    assert refused(name) == refused(name, fullyconv.load) == said
+    assert read_facts(Path(name)) == {}
+
+
+def test_a_file_that_may_not_be_read(given, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: (str(path), mode) != ("net.keras", os.R_OK))
+    assert refused("net.keras") == (
+        "'net.keras' cannot be read: you may not.\nAsk its owner, or give a copy of your own."
+    )
 
 
 def test_the_cause_of_an_error():
@@ -497,6 +507,7 @@ import resource, signal, sys
 from pathlib import Path
 import keras, fullyconv
 from fullyconv.classifier_weights import save
+from fullyconv.facts import read_facts
 model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2000)])
 fcn = fullyconv.convert(model)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -147,6 +148,8 @@ def _check_kind(path: Path) -> None:
     if path.is_dir():
         raise ModelFileError(_folder(path))
     check_regular(path, ModelFileError, "a model")
+    if not os.access(path, os.R_OK):
+        raise ModelFileError(f"'{path}' cannot be read: you may not.\nAsk its owner, or give a copy of your own.")
     if path.name.endswith(".weights.h5"):
         raise ModelFileError(_weights_only(path))
     if not path.stat().st_size:
