@@ -162,7 +162,8 @@ def test_only_a_saved_model_makes_room_for_one(tmp_path: Path):
     )
 
 
-@pytest.mark.skipif(keras.backend.backend() not in ("jax", "tensorflow"), reason="what writes a SavedModel")
+@pytest.mark.numerical
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="what writes a SavedModel without warnings")
 def test_a_saved_model_is_replaced_whole(tmp_path: Path):
     fcn = fullyconv.convert(plain())
     fullyconv.export(fcn, tmp_path / "net", "tf_saved_model")
