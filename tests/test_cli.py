@@ -425,7 +425,7 @@ def test_help_names_every_command():
 
 
 def test_version():
-    assert run("--version").stdout.startswith("fullyconv 0.1.0 on Python 3.")
+    assert run("--version").stdout.startswith("fullyconv 0.1.1 on Python 3.")
 
 
 @pytest.mark.parametrize(
