@@ -315,14 +315,30 @@ def test_maps_are_no_larger_than_there_can_be_memory_for():
     )
 
 
-def test_text_is_no_image():
-    x = keras.Input((8, 8, 1), dtype="string", name="words")
-    model = keras.Model(x, layers.Identity()(x), name="reader")
-    with pytest.raises(fullyconv.UnsupportedModelError, match=r"reads text") as caught:
-        fullyconv.plan(model)
-    assert str(caught.value) == (
-        "'reader' reads text, not numbers: its input 'words' has the dtype 'string'.\nGive a classifier of images."
-    )
+def test_what_is_no_image():
+    """For a plan, and for a proof, which plans nothing."""
+    words = keras.Input((8, 8, 1), dtype="string", name="words")
+    reader = keras.Model(words, layers.Identity()(words), name="reader")
+    anything = keras.Input((None, None, None))
+    opened = keras.Model(anything, layers.ReLU()(anything), name="opened")
+    fcn = fullyconv.convert(keras.Sequential([keras.Input((8, 8, 1)), layers.GlobalAveragePooling2D()]))
+    for model, kind, text in [
+        (
+            reader,
+            fullyconv.UnsupportedModelError,
+            "'reader' reads text, not numbers: its input 'words' has the dtype 'string'.\nGive a classifier of images.",
+        ),
+        (
+            opened,
+            fullyconv.WindowError,
+            "'opened' leaves its number of channels open: (None, None, None, None).\nGive its input a number.",
+        ),
+    ]:
+        window = (8, 8) if model is opened else None
+        for ask in (lambda m, w: fullyconv.plan(m, window=w), lambda m, _: fullyconv.verify(m, fcn)):
+            with pytest.raises(kind, match=model.name) as caught:
+                ask(model, window)
+            assert str(caught.value) == text
 
 
 def flagged(name: str, flag: int = 0, method: int | None = None) -> Path:

@@ -107,25 +107,30 @@ def _image(model: Any, tensor: Any, rank: int, first: bool, window: int | Sequen
     if len(asked) == rank:
         asked = whole_numbers(window, rank, "window", WindowError)
     known = _window(model, size, asked)
-    if channels is None:
-        raise WindowError(
-            f"{model.name!r} leaves its number of channels open: {tensor.shape}.\nGive its input a number."
-        )
+    _check_numbers(model, tensor, channels)
     values = math.prod(known) * channels
     if values > VALUES:
         raise UnsupportedModelError(
             f"{model.name!r} reads images of {describe_size(known)} with {channels:,} channels: {values:,} values, and "
             f"the limit is {VALUES:,}.\nGive a classifier of smaller images."
         )
+    axes = tuple(Axis(n) for n in known)
+    recipe = Recipe(None)
+    full = (channels, *known) if first else (*known, channels)
+    return Map(recipe, full, tensor.dtype, known, channels, first, axes)
+
+
+def _check_numbers(model: Any, tensor: Any, channels: int | None) -> None:
+    """Refuse an image of an open number of channels, or of texts."""
+    if channels is None:
+        raise WindowError(
+            f"{model.name!r} leaves its number of channels open: {tensor.shape}.\nGive its input a number."
+        )
     if tensor.dtype == "string":
         raise UnsupportedModelError(
             f"{model.name!r} reads text, not numbers: its input {tensor.name!r} has the dtype 'string'.\n"
             f"Give a classifier of images."
         )
-    axes = tuple(Axis(n) for n in known)
-    recipe = Recipe(None)
-    full = (channels, *known) if first else (*known, channels)
-    return Map(recipe, full, tensor.dtype, known, channels, first, axes)
 
 
 def _window(model: Any, size: tuple[int | None, ...], asked: tuple[int, ...]) -> tuple[int, ...]:
@@ -153,8 +158,11 @@ def _vector(tensor: Any, rank: int, first: bool) -> Map:
 
 
 def image_inputs(model: Any) -> list[bool]:
-    """Whether each input of a model is an image (or signal, or volume)."""
-    return [len(t.shape) > 2 for t in keras.tree.flatten(_keras.input_structure(model))]
+    """Whether each input of a model is an image (or signal, or volume), of numbers."""
+    tensors = keras.tree.flatten(_keras.input_structure(model))
+    for tensor in (t for t in tensors if len(t.shape) > 2):
+        _check_numbers(model, tensor, tensor.shape[1 if channels_first(model) else -1])
+    return [len(t.shape) > 2 for t in tensors]
 
 
 def window_of(model: Any, window: int | Sequence[int] | None = None) -> tuple[int, ...]:
