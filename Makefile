@@ -23,7 +23,7 @@ STAMP_BROWSER := $(VENV)/.stamp-browser
 STAMP_USERS := build/users/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test users examples browser check bench bench-all zoo docs clean
+.PHONY: help demo test users examples browser check bench bench-all fuzz zoo docs clean
 
 help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -75,6 +75,9 @@ bench-all: $(STAMP_BENCH) ## Measure everything on the page of speed anew: about
 	@failed=0; for name in targets peers headline sizes where; do \
 	    $(BIN)/python benchmarks/$$name.py --again --guard || failed=1; \
 	done; KERAS_BACKEND=openvino $(BIN)/python docs/figures.py speed && exit $$failed
+
+fuzz: $(STAMP_TEST) ## Change model files, labels and pictures at random, thousands of them, two seconds of CPU each: minutes
+	$(BIN)/python tests/fuzzing.py --cases 2000 --seconds 2
 
 zoo: $(STAMP_TEST) ## Convert and measure every classifier of keras.applications: hours; goes on where it stopped
 	$(BIN)/python benchmarks/zoo.py

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from fullyconv import _openvino, engine
-from fullyconv._device import core
+from fullyconv._openvino_core import core
 
 NETS = ["VGG16:512", "ResNet50:1024", "MobileNetV2:1024", "EfficientNetB0:1024"]
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}

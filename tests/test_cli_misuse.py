@@ -126,11 +126,11 @@ THERE = {
     "export fcn.keras -o saved --format tf_saved_model": there("saved"),
     "demo -o demo": there("demo/report.html"),
     "heatmap fcn.keras photo.png --map group.zarr --overwrite": (
-        "'group.zarr' is not replaced: it is a folder that is not a map that fullyconv wrote, or holds more.\n"
+        "'group.zarr' is not replaced: it is a folder that is not just a map that fullyconv wrote.\n"
         "Give another name with --map."
     ),
     "export fcn.keras -o saved --format tf_saved_model --overwrite": (
-        "'saved' is not replaced: it is a folder that is not a SavedModel, or holds more.\nGive another name with -o."
+        "'saved' is not replaced: it is a folder that is not just a SavedModel.\nGive another name with -o."
     ),
     "heatmap fcn.keras photo.png -o pipe.png --overwrite": (
         "'pipe.png' is not replaced: it is a named pipe.\nGive another name with -o."

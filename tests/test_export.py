@@ -158,7 +158,7 @@ def test_only_a_saved_model_makes_room_for_one(tmp_path: Path):
     with pytest.raises(fullyconv.OutputError, match="is not replaced") as caught:
         check_target(folder, "tf_saved_model", overwrite=True)
     assert str(caught.value) == (
-        f"'{folder}' is not replaced: it is a folder that is not a SavedModel, or holds more.\nGive another name."
+        f"'{folder}' is not replaced: it is a folder that is not just a SavedModel.\nGive another name."
     )
 
 

@@ -225,7 +225,7 @@ def test_too_many_pixels(tmp_path, monkeypatch, colour):
     Image.fromarray(colour).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert refusal(tmp_path / "a.png") == (
-        f"'{tmp_path}/a.png' has too many pixels to be read whole; cut it into smaller pictures."
+        f"'{tmp_path}/a.png' has more than 200 pixels, too many to be read whole; cut it into smaller pictures."
     )
 
 
@@ -264,7 +264,9 @@ def test_arrays_that_are_no_picture():
     assert refusal(np.array([[np.nan]])) == (
         "The array holds values that are not finite (NaN or infinity); replace them first."
     )
-    assert refusal([[1, 2], [3]]).startswith("The list given is no picture and no array: setting an array element")
+    assert refusal([[1, 2], [3]]).startswith(
+        "The list given is neither a picture nor an array: setting an array element"
+    )
 
 
 # ------------------------------------------------------------------------------------------------- preprocessing

@@ -105,8 +105,7 @@ def test_maps_that_cannot_be_written(drawn, tmp_path):
     other = tmp_path / "other.zarr"
     assert said(drawn, other) == f"'{other}' is there already.\nGive overwrite=True to replace it, or another name."
     assert said(drawn, other, overwrite=True) == (
-        f"'{other}' is not replaced: it is a folder that is not a map that fullyconv wrote, or holds more.\n"
-        "Give another name."
+        f"'{other}' is not replaced: it is a folder that is not just a map that fullyconv wrote.\nGive another name."
     )
     assert (other / "mine").read_text() == "kept"
 

@@ -342,7 +342,7 @@ def test_what_is_no_image():
 
 
 def flagged(name: str, flag: int = 0, method: int | None = None) -> Path:
-    """`net.keras` under another name, its members said to be encrypted, or packed by another method."""
+    """`net.keras` under another name, its members said to be encrypted, or compressed in another way."""
     data = bytearray(Path("net.keras").read_bytes())
     for signature, flags, methods in ((b"PK\x03\x04", 6, 8), (b"PK\x01\x02", 8, 10)):
         at = data.find(signature)
@@ -365,7 +365,8 @@ def test_encrypted(given):
 @pytest.mark.parametrize("method", [1, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, 99])
 def test_packed_by_another_method(given, method):
     assert refused(flagged("bad.keras", method=method)) == (
-        "'bad.keras' is refused: its member 'metadata.json' is packed by another method than Keras's.\n" + AGAIN
+        "'bad.keras' is refused: its member 'metadata.json' is compressed with a method that Keras does not use.\n"
+        + AGAIN
     )
 
 
@@ -477,7 +478,7 @@ def test_a_name_that_is_too_long(given):
 def test_a_file_that_may_not_be_read(given, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: (str(path), mode) != ("net.keras", os.R_OK))
     assert refused("net.keras") == (
-        "'net.keras' cannot be read: you may not.\nAsk its owner, or give a copy of your own."
+        "'net.keras' cannot be read: permission denied.\nAsk its owner, or give a copy of your own."
     )
 
 
@@ -505,7 +506,7 @@ def test_texts_that_lead_nowhere(given):
     heap = data.index(b"GCOL")
     data[heap + 16 : heap + 32] = bytes(16)  # the first object: the rest of the heap, of no size
     Path("bad.h5").write_bytes(data)
-    said = "'{}' is damaged: its texts at byte {:,} of the HDF5 file lead nowhere.\n" + COPY
+    said = "'{}' is damaged: its HDF5 string table at byte {:,} is corrupt.\n" + COPY
     assert refused("bad.h5") == said.format("bad.h5", heap)
     assert refused("bad.h5", lambda name: read_weight_file(Path(name))) == said.format("bad.h5", heap)
     inner = changed("good.keras", {})

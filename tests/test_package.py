@@ -22,7 +22,7 @@ ROOT = PACKAGE.parents[1]
 
 # A module imports only modules above it.
 ORDER = [
-    *("errors", "backend", "_device", "doctor", "_lazy", "__init__"),
+    *("errors", "backend", "_openvino_core", "doctor", "_lazy", "__init__"),
     *("printable", "files", "outputs", "geometry", "units", "preprocessing"),
     *("hdf5_heaps", "model_limits", "model_files", "facts"),
     *("_composite", "_keras", "_saved"),
@@ -31,7 +31,7 @@ ORDER = [
     *("rules.channels", "rules.unconverted", "rules"),
     *("inputs", "walk", "finite", "work", "cost", "plan"),
     *("_layout", "_layout_rules", "_openvino", "engine"),
-    *("saving", "convert", "reference", "logits", "verify", "formats", "export"),
+    *("convert", "reference", "logits", "verify", "formats", "export"),
     *("weight_files", "classifier_weights", "entering", "answers", "weight_sources"),
     *("leftovers", "matching", "dense_weights", "likeness"),
     *("replay", "restoration"),

@@ -1,7 +1,6 @@
 """Saved and loaded again: by this package, by stock Keras, on other backends, and after a detour."""
 
-from __future__ import annotations
-
+import functools
 import os
 import subprocess
 import sys
@@ -75,16 +74,21 @@ def by_two(x):
 
 
 @pytest.mark.parametrize(
-    ("function", "name", "again"), [(by_two, "by_two", "by_two"), (lambda x: x, "<lambda>", "function")]
+    ("function", "what", "again"),
+    [
+        (by_two, "'by_two' is a function", "by_two"),
+        (lambda x: x, "it is Python code (function)", "..."),
+        (functools.partial(by_two), "it is Python code (partial)", "..."),
+    ],
 )
-def test_a_preprocessing_that_a_file_cannot_keep_is_named(function, name, again, tmp_path):
+def test_a_preprocessing_that_a_file_cannot_keep_is_named(function, what, again, tmp_path):
     _, fcn = converted("valid")
     fcn.preprocess = function
     with pytest.warns(fullyconv.SavingWarning, match="does not keep the preprocessing") as caught:
         fcn.save(tmp_path / "net.keras")
     file = tmp_path / "net.keras"
     assert [str(warning.message) for warning in caught] == [
-        f"'{file}' does not keep the preprocessing: '{name}' is a function, and the file holds values only.\n"
+        f"'{file}' does not keep the preprocessing: {what}, and the file holds values only.\n"
         f"Set it again after loading:  fcn = fullyconv.load(path); fcn.preprocess = {again}\n"
         "Or save it as numbers:  fcn.preprocess = {'scale': 1 / 255, 'offset': 0, 'bgr': False}, say."
     ]

@@ -26,7 +26,7 @@ NAMES_NONE = (
     "on another range, this map is wrong: give it, such as preprocess='tf'."
 )
 TWICE = (
-    "The model scales pixels itself ('rescaling'), so that they are scaled twice. Unless it was trained so, the "
+    "The model scales pixels itself ('rescaling'), so they are scaled twice. Unless it was trained that way, the "
     "answers are wrong: leave the preprocessing out, with preprocess='none'."
 )
 PHOTO = np.random.default_rng(0).integers(0, 256, (SIZE + 4, SIZE + 7, 3)).astype("uint8")

@@ -14,7 +14,7 @@ import numpy as np
 import fullyconv
 import memory
 from fullyconv import _openvino
-from fullyconv._device import core
+from fullyconv._openvino_core import core
 from measuring.judging import judged
 from measuring.networks import batches, image, network
 from measuring.timing import Timed, clocked, digits, each, interleaved, ratios, spread

@@ -8,7 +8,7 @@ from importlib import metadata
 
 import psutil
 
-from fullyconv._device import core
+from fullyconv._openvino_core import core
 
 PACKAGES = (
     *("fullyconv", "jax", "keras", "keras-hub", "monai", "numpy", "onnxruntime", "openvino", "tensorflow-cpu"),

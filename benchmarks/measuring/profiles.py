@@ -10,7 +10,7 @@ import openvino as ov
 
 import fullyconv
 from fullyconv import _openvino
-from fullyconv._device import core
+from fullyconv._openvino_core import core
 from measuring.figures import EXACT
 from measuring.networks import image, network
 from measuring.timing import digits, spread

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         WindowError,
     )
     from fullyconv.export import Exported, export
+    from fullyconv.facts import SavingWarning
     from fullyconv.geometry import Grid
     from fullyconv.heatmap import Heatmap, heatmap
     from fullyconv.layer_geometry import Geometry
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from fullyconv.receptive import geometry
     from fullyconv.reference import reference
     from fullyconv.restoration import to_classifier
-    from fullyconv.saving import SavingWarning
     from fullyconv.verify import Verification, verify
 
 __all__ = [
@@ -96,6 +96,7 @@ _lazy.make_lazy(
         "engine": ("compile",),
         "errors": tuple(name for name in __all__ if name.endswith("Error")),
         "export": ("Exported", "export"),
+        "facts": ("SavingWarning",),
         "geometry": ("Grid",),
         "heatmap": ("Heatmap", "heatmap"),
         "layer_geometry": ("Geometry",),
@@ -104,7 +105,6 @@ _lazy.make_lazy(
         "receptive": ("geometry",),
         "reference": ("reference",),
         "restoration": ("to_classifier",),
-        "saving": ("SavingWarning",),
         "verify": ("Verification", "verify"),
     },
 )

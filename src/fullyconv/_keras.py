@@ -1,7 +1,7 @@
 """What touches Keras beyond its public layers: walking a graph, and a new layer from an old one.
 
-Beside it only `_composite` (the graph inside a layer), `_saved` (weight files) and `_device` (OpenVINO's core) do. What
-is private here, and why there is no public way to it:
+Beside it only `_composite` (the graph inside a layer), `_saved` (weight files) and `_openvino_core` do. What is private
+here, and why there is no public way to it:
 
 - `Function._run_through_graph` with a `call_fn` interprets a graph call by call, with the arguments as recorded.
 - `Sequential._functional` is the graph of a Sequential model.
@@ -28,7 +28,7 @@ from keras.src.ops.function import Function
 from keras.src.ops.operation import Operation
 
 from fullyconv._composite import attention_in, inner_layers, traced, why_not
-from fullyconv._device import lend_to_keras
+from fullyconv._openvino_core import lend_to_keras
 
 __all__ = [
     "CustomScaleLayer",

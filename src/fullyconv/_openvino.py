@@ -11,9 +11,9 @@ import numpy as np
 import openvino as ov
 from openvino import opset16 as ops
 
-from fullyconv._device import core
 from fullyconv._layout import constant, integers, rank_of, rewire, sink_transposes
 from fullyconv._layout_rules import RULES
+from fullyconv._openvino_core import core
 
 # Measured on lowered nets (MobileNetV2, EfficientNetB0, ResNet50, DenseNet121, ConvNeXtTiny, VGG16; 97 to 512 pixels):
 # compiling takes 0.1 to 0.6 s, and a graph of unknown sizes runs 1.0 to 1.3 times as long as one of known sizes.

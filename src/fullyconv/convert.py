@@ -17,7 +17,7 @@ from fullyconv import _keras, _saved
 from fullyconv.cost import Cost, Size, cost
 from fullyconv.engine import Compiled, compile
 from fullyconv.errors import GeometryError, InputTooSmallError, ModelFileError, OutputError, WindowError
-from fullyconv.facts import read_facts, write_facts
+from fullyconv.facts import SavingWarning, kept, not_kept, read_facts, write_facts
 from fullyconv.files import written_whole
 from fullyconv.finite import check_weights
 from fullyconv.geometry import Grid
@@ -25,7 +25,6 @@ from fullyconv.inputs import image_size, whole_numbers, window_of
 from fullyconv.model_files import read_model
 from fullyconv.plan import Plan, plan
 from fullyconv.rules.rule import Arrange, Blueprint, Map, Recipe, describe_size, needed
-from fullyconv.saving import SavingWarning, kept, not_kept
 
 
 def convert(model: keras.Model | Plan, **options: Any) -> FullyConv:

@@ -158,7 +158,7 @@ class _Fitting:
             raise WeightsError(
                 f"{self.source.what} and {self.fcn.name!r} do not have the same layers; nothing was loaded.",
                 left.lines(self.source.what, repr(self.fcn.name)),
-                left.remedy(self.names, self._guess(left)),
+                left.remedy(self.names, self._guess(left), bool(self.pairs)),
             )
         if not self.pairs and not self.wrong:
             raise WeightsError(

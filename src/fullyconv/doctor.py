@@ -17,7 +17,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 from fullyconv import backend
-from fullyconv._device import core
+from fullyconv._openvino_core import core
 
 # What may provide a backend's module, the usual package first.
 PROVIDERS = {

@@ -244,7 +244,7 @@ def _explained(model: Runnable) -> Iterator[None]:
     """Say of which model Keras, or what runs below it, says that it cannot be computed."""
     try:
         yield
-    except FullyConvError:
+    except (FullyConvError, AssertionError, MemoryError, NameError):
         raise
     except Exception as error:  # of whatever kind
         raise UnsupportedModelError(

@@ -110,7 +110,7 @@ def export(
         path: What to write. Its parent folder must exist; a file of this name is replaced.
         format: One of the table's; by default what the ending of the path says.
         window: A spatial size that a `keras.Model` of open sizes can take. A `FullyConv` has its own.
-        overwrite: Whether the `.bin` beside an `.xml`, and the folder of a SavedModel, are replaced too.
+        overwrite: Whether the folder of a SavedModel is replaced too, and a `.bin` that no `.xml` stands beside.
 
     Returns:
         An `Exported`, with the errors that were measured.
@@ -137,7 +137,7 @@ def export(
     kind, way = check_target(target, format, overwrite)
     check_weights(network)
     batches = [_images(network, size, SCALES[:1]), _images(network, size, SCALES, more=3)]
-    with written_whole(target, overwrite) as draft:
+    with written_whole(target, overwrite or _pair(kind, target)) as draft:
         _write(network, kind, way, draft, target, partial(_images, network, size, SCALES[:2], max(size, default=0)))
         allowed = ALLOWANCE * tolerance_of(network)
         checks = _checked(network, kind, draft, target, batches, allowed)
@@ -158,7 +158,7 @@ def check_target(target: Path, format: str | None = None, overwrite: bool = Fals
     Args:
         target: The file.
         format: The format; by default what the file's ending says.
-        overwrite: Whether a folder, or the `.bin` beside an `.xml`, that is there is replaced.
+        overwrite: Whether a folder that is there is replaced, or a `.bin` without its `.xml`.
 
     Raises:
         OutputError: the file does not fit the format, cannot be written, or would replace another.
@@ -193,7 +193,12 @@ def _check_place(target: Path, kind: str, overwrite: bool) -> None:
     if kind == "tf_saved_model":
         check_free(target, overwrite, folder=SAVED_MODEL)
     elif kind == "openvino":
-        check_free(target.with_suffix(".bin"), overwrite)
+        check_free(target.with_suffix(".bin"), overwrite or _pair(kind, target))
+
+
+def _pair(kind: str, target: Path) -> bool:
+    """Whether an `.xml` is there, as whose other half its `.bin` is replaced."""
+    return kind == "openvino" and target.is_file()
 
 
 def _way(kind: str, target: Path) -> Way:

@@ -10,9 +10,12 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import Any
+
+import numpy as np
 
 from fullyconv.errors import ImageError, ModelFileError
 from fullyconv.model_limits import opened_archive, parsed, read_member
@@ -21,6 +24,49 @@ from fullyconv.preprocessing import check_mode
 METADATA = "metadata.json"
 KEY = "fullyconv"
 MEMBER = "fullyconv.json"  # of version 0.1.0
+
+
+class SavingWarning(UserWarning):
+    """Says what a saved file does not keep, and what to do on loading it."""
+
+
+def kept(preprocess: Any) -> Any:
+    """A preprocessing as JSON holds it; None for a function.
+
+    Example:
+        >>> from fullyconv.facts import kept
+        >>> kept("tf"), kept({"scale": np.array([1, 2])}), kept(abs)
+        ('tf', {'scale': [1, 2]}, None)
+    """
+    if isinstance(preprocess, dict):
+        return {name: np.asarray(value).tolist() for name, value in preprocess.items()}
+    return None if callable(preprocess) else preprocess
+
+
+def not_kept(target: Path, preprocess: Any, rules: Mapping[type, Any] | None) -> Iterator[str]:
+    """What a file does not keep, and what to do: a sentence or two each.
+
+    Args:
+        target: The file.
+        preprocess: How images are prepared for the network.
+        rules: The rules of the user's own that it was converted with.
+    """
+    if callable(preprocess):
+        named = isinstance(preprocess, FunctionType) and preprocess.__name__.isidentifier()
+        again = preprocess.__name__ if named else "..."
+        what = f"{again!r} is a function" if named else f"it is Python code ({type(preprocess).__name__})"
+        yield (
+            f"'{target}' does not keep the preprocessing: {what}, and the file holds values only.\n"
+            f"Set it again after loading:  fcn = fullyconv.load(path); fcn.preprocess = {again}\n"
+            "Or save it as numbers:  fcn.preprocess = {'scale': 1 / 255, 'offset': 0, 'bgr': False}, say."
+        )
+    if rules:
+        names = [kind.__name__ for kind in rules]
+        yield (
+            f"'{target}' does not keep your own rules, for {', '.join(names)}: they are functions, and the file holds "
+            f"values only.\n"
+            f"Give them again on loading:  fullyconv.load(path, rules={{{', '.join(f'{n}: rule' for n in names)}}})"
+        )
 
 
 def write_facts(path: Path, facts: Mapping[str, Any]) -> None:

@@ -31,7 +31,7 @@ import keras
 import numpy as np
 
 from fullyconv import _keras
-from fullyconv._device import core
+from fullyconv._openvino_core import core
 from fullyconv.engine import openvino_graph
 
 Arrays = list[np.ndarray]

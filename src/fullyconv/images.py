@@ -290,10 +290,10 @@ def _from_array(source: Any, name: str, note: Note) -> _Picture:
     try:
         array = np.asarray(source)
     except Exception as error:  # noqa: BLE001  an array-like may raise anything
-        raise ImageError(f"The {type(source).__name__} given is no picture and no array: {error}") from None
+        raise ImageError(f"The {type(source).__name__} given is neither a picture nor an array: {error}") from None
     if array.ndim == 0:
         raise ImageError(
-            f"{source!r:.80} is no picture; give a path, a Pillow image, or an array (height, width, channels)."
+            f"{source!r:.80} is not a picture; give a path, a Pillow image, or an array (height, width, channels)."
         )
     if array.ndim not in (2, 3):
         raise ImageError(

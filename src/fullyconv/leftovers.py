@@ -39,12 +39,13 @@ class Leftovers:
             *_listed(self.weights, f"of {weights} would not be used"),
         ]
 
-    def remedy(self, given: Mapping[str, str | None], guess: Mapping[str, str]) -> str:
+    def remedy(self, given: Mapping[str, str | None], guess: Mapping[str, str], met: bool) -> str:
         """What to do.
 
         Args:
             given: The names that were given.
             guess: Names with which nothing would be left over; may be empty.
+            met: Whether any layer of one side is one of the other: else there is nothing to load.
         """
         load = "load the others with strict=False, and look at what it returns."
         if not self.weights:
@@ -55,11 +56,14 @@ class Leftovers:
             return f"If that is right, leave {them} out by name: names={names}."
         if guess:
             names = _mapping({**given, **guess})
-            return f"If they are the same layers, say which is which: names={names}. Otherwise {load}"
-        return (
+            return f"If they are the same layers, say which is which: names={names}." + (
+                f" Otherwise {load}" if met else ""
+            )
+        which = (
             "If some are the same layers, say which is which: names={name in the weights: name in the network}; None "
-            f"leaves one out. Otherwise {load}"
+            "leaves one out."
         )
+        return which + (f" Otherwise {load}" if met else "")
 
 
 def _listed(layers: Mapping[str, str], what: str) -> Iterator[str]:

@@ -149,7 +149,7 @@ def _check_kind(path: Path) -> None:
         raise ModelFileError(_folder(path))
     check_regular(path, ModelFileError, "a model")
     if not os.access(path, os.R_OK):
-        raise ModelFileError(f"'{path}' cannot be read: you may not.\nAsk its owner, or give a copy of your own.")
+        raise ModelFileError(f"'{path}' cannot be read: permission denied.\nAsk its owner, or give a copy of your own.")
     if path.name.endswith(".weights.h5"):
         raise ModelFileError(_weights_only(path))
     if not path.stat().st_size:

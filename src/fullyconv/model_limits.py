@@ -11,11 +11,13 @@ import io
 import json
 import math
 import re
+import threading
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,8 @@ WEIGHTS = "model.weights.h5"
 
 # Bytes of a member of JSON, unpacked; the largest of keras.applications has 2 MB.
 DESCRIPTION = 32_000_000
-# How many times its own size a file may hold, as in Keras; below so many bytes that is not asked.
-EXPANSION, FREE = 100, 100_000_000
+# How many times its own size a file may hold: Keras packs nothing. Below so many bytes that is not asked.
+EXPANSION, FREE = 10, 100_000_000
 # Calls of layers, inner models inlined; the largest networks of keras.applications make about 1,000.
 CALLS = 10_000
 # Models in models.
@@ -71,8 +73,8 @@ def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
             )
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ModelFileError(
-                f"'{path}' is refused: its member {member.filename!r} is packed by another method than Keras's.\n"
-                f"{_AGAIN}"
+                f"'{path}' is refused: its member {member.filename!r} is compressed with a method that Keras does not "
+                f"use.\n{_AGAIN}"
             )
         if member.filename.endswith(".json") and member.file_size > DESCRIPTION:
             raise ModelFileError(
@@ -139,7 +141,7 @@ def opened_hdf5(path: Path) -> Iterator[h5py.File]:
 def _check_heaps(path: Path, data: Buffer) -> None:
     place = broken_heap(data)
     if place is not None:
-        raise ModelFileError(damaged(path, f"its texts at byte {place:,} of the HDF5 file lead nowhere"))
+        raise ModelFileError(damaged(path, f"its HDF5 string table at byte {place:,} is corrupt"))
 
 
 def text_of(path: Path, file: h5py.File, name: str) -> str | bytes | None:
@@ -278,6 +280,7 @@ def _times(layer: Any) -> int:
 
 
 _allow: ContextVar[Callable[[str, int], None] | None] = ContextVar("_allow", default=None)
+_asked = threading.RLock()  # models are loaded one after the other, or one's method would stay in place of Keras's
 
 
 @contextmanager
@@ -299,17 +302,18 @@ def weights_within(path: Path, held: int) -> Iterator[None]:
             )
             raise refusal
 
-    kept, token = keras.layers.Layer.add_weight, _allow.set(allow)
-    keras.layers.Layer.add_weight = _asking(kept)
-    try:
-        yield
-    except Exception:
-        if refusal is not None:
-            raise refusal from None  # Keras has put it into an error of its own
-        raise
-    finally:
-        keras.layers.Layer.add_weight = kept
-        _allow.reset(token)
+    with _asked:
+        kept, token = keras.layers.Layer.add_weight, _allow.set(allow)
+        keras.layers.Layer.add_weight = _asking(kept)
+        try:
+            yield
+        except Exception:
+            if refusal is not None:
+                raise refusal from None  # Keras has put it into an error of its own
+            raise
+        finally:
+            keras.layers.Layer.add_weight = kept
+            _allow.reset(token)
 
 
 def _asking(add_weight: Callable[..., Any]) -> Callable[..., Any]:
@@ -317,9 +321,9 @@ def _asking(add_weight: Callable[..., Any]) -> Callable[..., Any]:
 
     def asking(layer: Any, shape: Any = None, *args: Any, **kwargs: Any) -> Any:
         allow = _allow.get()
-        sizes = shape if isinstance(shape, tuple | list) else ()
-        if allow is not None and all(isinstance(n, int) for n in sizes):
-            allow(str(layer.name), math.prod(sizes))
+        sizes = shape if isinstance(shape, tuple | list) else (shape,)
+        if allow is not None and all(isinstance(n, Integral) for n in sizes):
+            allow(str(layer.name), math.prod(map(int, sizes)))
         return add_weight(layer, shape, *args, **kwargs)
 
     return asking

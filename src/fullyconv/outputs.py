@@ -83,7 +83,7 @@ def check_free(path: Path, overwrite: bool, option: str = "", folder: Folder | N
         allow = "--overwrite" if option else "overwrite=True"
         raise OutputError(f"{str(path)!r} is there already.\nGive {allow} to replace it, or another name{with_option}.")
     if kind == "a folder" and folder is not None and (path.is_symlink() or not folder.ours(path)):
-        kind = f"a folder that is not {folder.what}, or holds more"
+        kind = f"a folder that is not just {folder.what}"
     if kind not in ("a file", "a folder"):
         raise OutputError(f"{str(path)!r} is not replaced: it is {kind}.\nGive another name{with_option}.")
 

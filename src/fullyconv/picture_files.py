@@ -116,7 +116,10 @@ def _not_read(where: str, first: bytes) -> str:
 
 def too_large(where: str) -> ImageError:
     """The error for more pixels than Pillow reads."""
-    return ImageError(f"{where} has too many pixels to be read whole; cut it into smaller pictures.")
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    return ImageError(
+        f"{where} has more than {limit:,} pixels, too many to be read whole; cut it into smaller pictures."
+    )
 
 
 def broken(where: str, error: Exception) -> ImageError:

@@ -168,7 +168,7 @@ def twice(model: Any, mode: Mode) -> str | None:
             f"and the answers are wrong: then leave the preprocessing out, with preprocess='none'."
         )
     return (
-        f"The model scales pixels itself ({scaling}), so that they are scaled twice. Unless it was trained so, the "
+        f"The model scales pixels itself ({scaling}), so they are scaled twice. Unless it was trained that way, the "
         f"answers are wrong: leave the preprocessing out, with preprocess='none'."
     )
 

@@ -109,7 +109,7 @@ class Verification:
             lines.append(f"on windows      error {self.window_error:.1e}, {agreement}")
             lines.append(f"                {self._on_windows()}: {self.exactness} {self.reasons}".rstrip())
         if math.inf in (self.native_error, self.size_error, self.window_error):
-            lines.append("error inf       answers are NaN or infinite, so that nothing can be said of them")
+            lines.append("error inf       the answers contain NaN or infinity")
         return "\n".join(lines)
 
 

@@ -1,10 +1,14 @@
 """The command `fullyconv`: its frame. Commands are functions made by `command`; each file beside this one has a few.
 
-Exit codes: 0 done, 1 it does not hold, is refused or cannot be read or written, 2 the command was misspelt; as shells
-count them 130, 143 and 129 stopped by SIGINT (Ctrl-C), SIGTERM and SIGHUP, and 141 nobody reads what it prints, as
-behind `| head`. Errors are a few lines on stderr; `--debug` shows the traceback. A command checks what it is told as
-far as it can be without Keras, whose import takes seconds; then it calls `prepare`, which chooses the backend and
-imports it.
+exit code    the command
+0            did what it was asked to
+1            failed: something does not hold, is refused, or cannot be read or written
+2            was misspelt
+130          was stopped by SIGINT, which is Ctrl-C; 143 by SIGTERM, 129 by SIGHUP, as shells count them
+141          was left by the reader of what it prints, as in `fullyconv plan VGG16 | head -1`
+
+Errors are a few lines on stderr; `--debug` shows the traceback. A command checks what it is told as far as it can be
+without Keras, whose import takes seconds; then it calls `prepare`, which chooses the backend and imports it.
 """
 
 from __future__ import annotations

@@ -288,7 +288,13 @@ def _pixels(
 Pixels = Annotated[Any, Group(_pixels)]
 
 
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace files that are there already, and folders that are nothing but a map or a SavedModel.",
+    ),
+]
 
 
 def check_output(

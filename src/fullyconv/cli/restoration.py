@@ -37,6 +37,7 @@ def classifier(
 
     check_output(output, ".keras", reads=(fcn, like), overwrite=overwrite)
     prepare()
+    from fullyconv._saved import check_room
     from fullyconv.model_files import open_model
 
     network = load(fcn, window, unsafe)
@@ -46,5 +47,6 @@ def classifier(
     if not proof.native_ok:
         raise VerificationError(f"'{output}' was not written: it does not answer as '{fcn}' does at its window.")
     with written_whole(output) as draft:
+        check_room(model, output)
         model.save(draft)
     say(f"Wrote {output} ({output.stat().st_size / 1e6:,.1f} MB).")
