@@ -28,8 +28,7 @@ pytestmark = pytest.mark.users
 USERS = Path(__file__).resolve().parents[2] / "build" / "users"
 DRIVER = Path(__file__).with_name("drive.py")
 NAMES = ("transfer_learned", "normalized", "prepared")
-# Where, on which backend, with which models, and the command that comes first in its process: it chooses the backend and
-# imports Keras. What TensorFlow's presence can change is tested on one model.
+# Where, on which backend, with which models, and the command that comes first in its process. What TensorFlow's presence can change is tested on one model.
 BACKENDS = [
     ("alone", "openvino", NAMES, "report"),
     ("no-tensorflow", "jax", NAMES, "convert"),
@@ -156,7 +155,7 @@ def assert_done(name: str, folder: Path, printed: Mapping[str, str], expected: n
 def test_in_one_process(environment, backend, names, first, folder, right):
     """Models with one output, in one process a backend: the first through every command, all converted and drawn."""
     commands = [(name, command) for name in names for command in commands_of(name, name == names[0])]
-    commands.sort(key=lambda each: each != (names[0], each[1]) or each[1][0] != first)  # the rest stays in order
+    commands.sort(key=lambda each: (each[0], each[1][0]) != (names[0], first))  # the rest stays in order
     runs = in_one_process(environment, backend, folder, [command for _, command in commands])
     for (name, command), run in zip(commands, runs, strict=True):
         assert run["code"] == 0, f"{name}: {command}\n{run['out']}{run['err']}"
