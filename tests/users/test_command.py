@@ -28,8 +28,8 @@ pytestmark = pytest.mark.users
 USERS = Path(__file__).resolve().parents[2] / "build" / "users"
 DRIVER = Path(__file__).with_name("drive.py")
 NAMES = ("transfer_learned", "normalized", "prepared")
-# Where, on which backend, with which models, and the command that comes first in its process. What TensorFlow's presence
-# can change is tested on one model.
+# Where, on which backend, with which models, and the command that comes first in its process. What TensorFlow
+# being there can change is tested on one model.
 BACKENDS = [
     ("alone", "openvino", NAMES, "report"),
     ("no-tensorflow", "jax", NAMES, "convert"),
