@@ -454,10 +454,10 @@ def test_the_command(tmp_path, monkeypatch):
     fcn.model.save("resaved.keras")
     window = "x".join(map(str, fcn.window))
     for arguments in (["resaved.keras", "--window", window], ["fcn.keras", "--like", "net.keras"]):
-        done = CliRunner().invoke(app, ["classifier", *arguments, "-o", "back.keras"])
+        done = CliRunner().invoke(app, ["classifier", *arguments, "-o", "back.keras", "--overwrite"])
         assert done.exit_code == 0, done.output
         assert done.stdout.splitlines()[1].startswith("Wrote back.keras (")
         check_back(keras.models.load_model("back.keras", compile=False), fcn)
-    done = CliRunner().invoke(app, ["classifier", "resaved.keras", "-o", "back.keras"])
+    done = CliRunner().invoke(app, ["classifier", "resaved.keras", "-o", "other.keras"])
     assert done.exit_code == 1
     assert done.stderr.splitlines()[1] == "Give the size it was trained on:  --window 224"

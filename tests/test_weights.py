@@ -284,7 +284,7 @@ def test_the_command(tmp_path, monkeypatch):
         done = CliRunner().invoke(app, ["convert", "code.keras", "--weights", "net.weights.h5", "-o", out])
         assert done.exit_code == 0, done.output
     nets.check_native(model, fullyconv.load("fcn.keras"))
-    done = CliRunner().invoke(app, ["convert", "code.keras", "--weights", "none.h5", "-o", "fcn.keras"])
+    done = CliRunner().invoke(app, ["convert", "code.keras", "--weights", "none.h5", "-o", "none.keras"])
     assert (done.exit_code, done.stderr) == (1, "Error: There is no file 'none.h5'.\nCheck the path.\n")
 
 
