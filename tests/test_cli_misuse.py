@@ -20,6 +20,8 @@ from fullyconv import report
 from test_cli import failure, process, run, small
 from test_reading import colours
 
+pytestmark = pytest.mark.once  # nothing here differs from backend to backend
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:

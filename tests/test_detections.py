@@ -18,6 +18,8 @@ from fullyconv.errors import GeometryError, OutputError
 from fullyconv.geometry import Axis, Grid
 from fullyconv.heatmap import Heatmap
 
+pytestmark = pytest.mark.once  # nothing here differs from backend to backend
+
 WINDOW, STRIDE = 8, 4
 
 

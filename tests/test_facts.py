@@ -16,6 +16,8 @@ import fullyconv
 from fullyconv.facts import read_facts
 from fullyconv.labels import read_labels
 
+pytestmark = pytest.mark.once  # nothing here differs from backend to backend
+
 OLD = Path(__file__).parent / "data" / "saved_by_0.1.0.keras"
 GOOD: dict[str, Any] = {"window": [8, 8], "grids": [["exact", []]], "labels": None, "preprocess": None, "options": {}}
 

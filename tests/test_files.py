@@ -13,6 +13,8 @@ import pytest
 from fullyconv.errors import LabelError, OutputError
 from fullyconv.files import check_regular, written_whole
 
+pytestmark = pytest.mark.once  # nothing here differs from backend to backend
+
 
 def written(path: Path, text: str = "new") -> Path:
     """The place where a file was written before it got its name."""

@@ -13,6 +13,8 @@ from fullyconv.errors import ImageError
 from fullyconv.images import ImageWarning, read_image
 from fullyconv.preprocessing import check_mode, describe, preprocess
 
+pytestmark = pytest.mark.once  # nothing here differs from backend to backend
+
 READ = "PNG, JPEG, TIFF, WebP, BMP, GIF, AVIF, JPEG 2000 and PPM"
 GREY = "it was repeated to the 3 channels of the model."
 

@@ -18,6 +18,8 @@ from fullyconv.files import make_folder, written_whole
 from fullyconv.geometry import Axis, Grid
 from fullyconv.heatmap import Heatmap
 
+pytestmark = pytest.mark.once  # nothing here differs from backend to backend
+
 FACTS = {
     "window": [8, 8],
     "stride": [4, 4],

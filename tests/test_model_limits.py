@@ -29,6 +29,8 @@ from fullyconv.facts import read_facts
 from fullyconv.model_files import cause_of, open_model
 from fullyconv.weight_files import read_weight_file
 
+pytestmark = pytest.mark.once  # nothing here differs from backend to backend
+
 AGAIN = "Save the model again with model.save, or get the file from its author again."
 COPY = "Copy or download it again."
 KERNELS = ("layers/conv2d/vars/0", "model_weights/conv/net/conv/kernel")  # of Keras 3 and of Keras 2

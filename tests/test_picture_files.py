@@ -22,6 +22,8 @@ from fullyconv.errors import ImageError
 from fullyconv.images import find_pictures, read_image
 from fullyconv.preprocessing import preprocess
 
+pytestmark = pytest.mark.once  # nothing here differs from backend to backend
+
 CAN = "PNG, JPEG, TIFF, WebP, BMP, GIF, AVIF, JPEG 2000 and PPM can"
 SEVERAL = "has several frames or pages: only the first was used."
 

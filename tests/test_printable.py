@@ -27,6 +27,8 @@ from fullyconv.plan import aligned
 from fullyconv.printable import LONGEST, cell, inline, printable
 from test_cli import run
 
+pytestmark = pytest.mark.once  # nothing here differs from backend to backend
+
 EVIL = "a\x1b]52;c;ZXZpbA==\x1b\\b\x9b2Jc\x07d\u202ee\u2066f\u2028g\x7fh\ri"
 SHOWN = r"a\x1b]52;c;ZXZpbA==\x1b\b\x9b2Jc\x07d\u202ee\u2066f\u2028g\x7fh\ri"
 LONG = "w" * 50_000

@@ -13,6 +13,8 @@ from fullyconv.colours import colour_table
 from fullyconv.errors import OutputError
 from fullyconv.render import CellAxis, Mark, Panel, Scale
 
+pytestmark = pytest.mark.once  # nothing here differs from backend to backend
+
 SCALE = Scale(0.0, 1.0, "probability")
 
 
