@@ -128,7 +128,7 @@ def test_pictures_that_are_none(picture, network):
     )
     for wrong in (None, 5):
         assert said(ImageError, network, wrong) == (
-            f"{wrong} is no picture; give a path, a Pillow image, or an array (height, width, channels)."
+            f"{wrong} is not a picture; give a path, a Pillow image, or an array (height, width, channels)."
         )
     assert said(ImageError, network, "no.png") == "There is no picture 'no.png'; check the path."
     assert said(ImageError, network, picture / 127.5 - 1).startswith("The array holds values from -1 to 0.99")
