@@ -138,30 +138,35 @@ def _block(k: nets.Kit, b: Block, x: Any, valid: bool) -> Any:
     return globals()[f"_{b.kind}"](k, b, x, valid)
 
 
-def _settings(b: Block) -> dict[str, Any]:
-    return {"strides": b.stride, "padding": b.padding}
+def _settings(k: nets.Kit, b: Block) -> dict[str, Any]:
+    return {"strides": _stride(k, b, b.size) if b.padding == "same" else b.stride, "padding": b.padding}
+
+
+def _stride(k: nets.Kit, b: Block, size: int) -> int:
+    """The block's stride over a padded map; less where the backend would go wrong: nets.CROPPED_STRIDE says where."""
+    return min(b.stride, size + 1) if nets.BACKEND == "tensorflow" and k.rank == 3 else b.stride
 
 
 def _conv(k: nets.Kit, b: Block, x: Any, valid: bool) -> Any:
     dilated = b.flag and b.stride == 1 and (b.padding == "same" or min(sizes(k, x)) >= 2 * b.size - 1)
     extra = {"dilation_rate": 2} if dilated else {"use_bias": not b.flag}
-    return k.conv(b.filters, b.size, activation=b.activation, **_settings(b), **extra)(x)
+    return k.conv(b.filters, b.size, activation=b.activation, **_settings(k, b), **extra)(x)
 
 
 def _max(k: nets.Kit, b: Block, x: Any, valid: bool) -> Any:
-    return k.max(b.size, **_settings(b))(x)
+    return k.max(b.size, **_settings(k, b))(x)
 
 
 def _average(k: nets.Kit, b: Block, x: Any, valid: bool) -> Any:
-    return k.average(b.size, **_settings(b))(x)
+    return k.average(b.size, **_settings(k, b))(x)
 
 
 def _depthwise(k: nets.Kit, b: Block, x: Any, valid: bool) -> Any:
-    return k.depthwise(b.size, activation=b.activation, depth_multiplier=1 + b.flag, **_settings(b))(x)
+    return k.depthwise(b.size, activation=b.activation, depth_multiplier=1 + b.flag, **_settings(k, b))(x)
 
 
 def _separable(k: nets.Kit, b: Block, x: Any, valid: bool) -> Any:
-    return k.separable(b.filters, b.size, activation=b.activation, **_settings(b))(x)
+    return k.separable(b.filters, b.size, activation=b.activation, **_settings(k, b))(x)
 
 
 def _norm(k: nets.Kit, b: Block, x: Any, valid: bool) -> Any:
@@ -187,9 +192,9 @@ def _residual(k: nets.Kit, b: Block, x: Any, valid: bool) -> Any:
 
 
 def _branches(k: nets.Kit, b: Block, x: Any, valid: bool) -> Any:
-    size = 1 if valid else b.size
-    y = k.conv(2, size, strides=b.stride, padding="same", activation=b.activation)(x)
-    z = k.max(1, strides=b.stride, padding="same")(x)
+    size, stride = 1 if valid else b.size, _stride(k, b, 1)
+    y = k.conv(2, size, strides=stride, padding="same", activation=b.activation)(x)
+    z = k.max(1, strides=stride, padding="same")(x)
     return layers.Concatenate(axis=k.axis)([y, z])
 
 

@@ -48,6 +48,15 @@ def test_pools_of_odd_and_even_windows(pool, size, window, tally, request):
 
 
 @pytest.mark.numerical
+@pytest.mark.xfail(nets.BACKEND == "tensorflow", raises=AssertionError, reason=nets.CROPPED_STRIDE)
+def test_a_stride_much_longer_than_its_kernel():
+    x = keras.Input((6, 6, 6, 2))
+    y = layers.MaxPooling3D(1, 3, padding="same")(layers.Conv3D(4, 1, activation="relu")(x))
+    model = nets.prepare(keras.Model(x, layers.Dense(3)(layers.Flatten()(y))))
+    nets.check_native(model, fullyconv.convert(model))
+
+
+@pytest.mark.numerical
 @pytest.mark.parametrize("window", [16, 17, 18, 19])
 def test_padding_is_frozen_at_the_window(window):
     """Left alone, Keras pads (0, 1) for an even size and (1, 1) for an odd one, which moves the grid by a pixel."""

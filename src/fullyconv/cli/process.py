@@ -119,7 +119,9 @@ def open_streams() -> None:
         if number == 0:
             sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
         else:
-            setattr(sys, name, _named(number, getattr(sys, name)))
+            stream = getattr(sys, name)
+            if stream is None or hasattr(stream, "buffer"):  # else another program has put its own in the place
+                setattr(sys, name, _named(number, stream))
 
 
 def _named(number: int, stream: TextIO | None) -> _Stream:
