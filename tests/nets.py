@@ -23,7 +23,9 @@ FORMATS = ("channels_last", "channels_first")
 
 NO_CHANNELS_FIRST = "TensorFlow has no channels_first convolution or pooling on CPUs"
 UNEVEN_AVERAGE = "Keras's torch backend pads unevenly padded averages by repeating the edge and counts it in the mean"
-CROPPED_STRIDE = "on CPUs TensorFlow 2.21 crops a 3-D map, outside XLA, where a 'same' stride is longer than the kernel by two or more"
+CROPPED_STRIDE = (
+    "outside XLA TensorFlow 2.21 crops 3-D maps where a same stride is longer than the kernel by two or more"
+)
 NO_ADAPTIVE = "on TensorFlow AdaptiveMaxPooling2D(1) crashes the process and AdaptiveAveragePooling2D fails in predict"
 
 
