@@ -13,7 +13,8 @@ from fullyconv.comparison import Comparison, compare
 from fullyconv.convert import FullyConv, convert
 from fullyconv.demo import pretrained
 from fullyconv.engine import Compiled, compile
-from fullyconv.errors import OutputError, VerificationError
+from fullyconv.errors import VerificationError
+from fullyconv.files import make_folder
 from fullyconv.heatmap import Heatmap, heatmap
 from fullyconv.verify import verify
 
@@ -49,7 +50,7 @@ def run(folder: Path, console: Console) -> None:
     classify = compile(model)
     rows = [_compare(classify, model, fcn, name) for name in PHOTOS]
     _show(rows, fcn, console)
-    _make(folder)
+    make_folder(folder)
     for row in rows:
         row.drawn.save(folder / f"{row.name}.png")
     page.write(page.find(fcn, rows[0].drawn, rows[0].compared), folder / "report.html")
@@ -58,15 +59,6 @@ def run(folder: Path, console: Console) -> None:
     report.show(console, f"\nWrote {written} and {model.name}.keras to {folder}/.")
     report.show(console, f"Open {folder / 'report.html'} in a browser: what {PHOTOS[0]}.png shows, and more.")
     report.show(console, f"Try yours:  fullyconv heatmap {folder / model.name}.keras photo.jpg -o map.png")
-
-
-def _make(folder: Path) -> None:
-    """Create a folder, or say why not."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"The folder '{folder}' cannot be made: {error.strerror}.\nGive another one with -o."
-        raise OutputError(msg) from error
 
 
 def _converted(model: keras.Model, labels: list[str], console: Console) -> FullyConv:
